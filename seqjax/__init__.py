@@ -1,0 +1,1 @@
+"""Functional JAX/Flax research code for unsupervised and sequence learning."""

@@ -1,0 +1,36 @@
+"""The ends of a run that are not success, each with its exit code and a message of one or two lines.
+
+A message names the thing, says what was expected, and what to do.
+"""
+
+
+class SeqjaxError(Exception):
+    """Something the user can act on; the command line prints the message alone and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class UsageError(SeqjaxError, ValueError):
+    """A wrong argument, configuration or run directory."""
+
+
+class DataError(SeqjaxError, ValueError):
+    """Data that are missing, corrupted or of the wrong form."""
+
+
+class NonFiniteError(SeqjaxError, ArithmeticError):
+    """Training stopped on values that are not finite."""
+
+    exit_code = 3
+
+
+class CheckpointError(SeqjaxError):
+    """No checkpoint can be trusted, or it belongs to another configuration."""
+
+    exit_code = 4
+
+
+class Interrupted(SeqjaxError):  # noqa: N818 - a signal is no error
+    """Stopped by a signal after saving; the same command continues."""
+
+    exit_code = 75
