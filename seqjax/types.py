@@ -97,6 +97,7 @@ class Experiment(NamedTuple):
     evaluate: `(state, data, key) -> {"row/measure": value}`, on the host, once for each seed at the end.
     figures: `(state, data, key, metrics) -> {name: figure}`, from the first seed.
     functions: what `seqjax.load` hands to an importer, by name, each `(params, ...) -> ...`.
+    health: a verdict from the summarised metrics, "ok" or what went wrong.
     """
 
     data: Dataset
@@ -105,6 +106,7 @@ class Experiment(NamedTuple):
     evaluate: Callable[[TrainState, Dataset, Key], dict[str, float]]
     figures: Callable[..., dict[str, Any]] | None = None
     functions: dict[str, Callable[..., Any]] = {}  # noqa: RUF012 - never mutated
+    health: Callable[[dict[str, Any]], str] | None = None
 
 
 class Cell(NamedTuple):

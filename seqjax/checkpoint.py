@@ -1,0 +1,182 @@
+"""Checkpoints that are verified: Orbax writes the arrays, a manifest of hashes written last says they are whole.
+
+A checkpoint is a directory `NAME` beside its manifest `NAME.json`. Without a manifest that agrees with every file and
+every array it is not trusted. Names sort by age.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from seqjax.errors import CheckpointError
+from seqjax.storage import sha256_of_file, write_atomically
+
+
+def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """Every array of the tree by its path, on the host; typed keys as their data."""
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        # a copy: the buffer may be donated to the next chapter while the save is still writing
+        arrays[jax.tree_util.keystr(path)] = np.array(leaf, copy=True)
+    return arrays
+
+
+def arrays_sha256(arrays: dict[str, np.ndarray]) -> str:
+    """One hash of names, types, shapes and bits."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def tree_sha256(tree: PyTree) -> str:
+    """`arrays_sha256` of a tree."""
+    return arrays_sha256(named_arrays(tree))
+
+
+class PendingSave(NamedTuple):
+    """A save under way; it counts once `commit` has returned."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    response: Any
+
+
+def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> PendingSave:
+    """Starts to write the tree to `directory` in the background; `details` (JSON) come back on restore."""
+    from orbax.checkpoint import v1 as ocp
+
+    arrays = named_arrays(tree)
+    if directory.exists():
+        # the remains of a save that was never committed
+        shutil.rmtree(directory)
+    directory.parent.mkdir(exist_ok=True)
+    manifest = {
+        "details": details,
+        "arrays": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()},
+        "sha256": arrays_sha256(arrays),
+    }
+    response = ocp.save_async(directory, dict(zip(_keys(len(arrays)), arrays.values(), strict=True)))
+    return PendingSave(directory, manifest, response)
+
+
+def commit(save: PendingSave, *, keep: int = 3) -> None:
+    """Waits for the save, writes its manifest, and removes all but the newest `keep` checkpoints."""
+    save.response.result()
+    files = {
+        str(path.relative_to(save.directory)): sha256_of_file(path)
+        for path in sorted(save.directory.rglob("*"))
+        if path.is_file()
+    }
+    write_atomically(_manifest_path(save.directory), json.dumps(save.manifest | {"files": files}, indent=1))
+    for old in checkpoints(save.directory.parent)[keep:]:
+        # the manifest first: what is half removed must not look whole
+        _manifest_path(old).unlink(missing_ok=True)
+        shutil.rmtree(old)
+
+
+def checkpoints(root: Path) -> list[Path]:
+    """Checkpoint directories, newest first, trusted or not; the temporary ones of Orbax are left out."""
+    if not root.is_dir():
+        return []
+    return sorted((p for p in root.iterdir() if p.is_dir() and "orbax-checkpoint-tmp" not in p.name), reverse=True)
+
+
+class Restored(NamedTuple):
+    tree: PyTree
+    details: dict[str, Any]
+    skipped: list[str]
+
+
+def restore_newest(root: Path, abstract_trees: dict[int, PyTree]) -> Restored | None:
+    """The newest checkpoint that verifies, as a tree shaped like `abstract_trees[details["phase"]]`.
+
+    `skipped` has a line for each newer one that does not. `None` when none was ever committed: no directory has a
+    manifest. Raises CheckpointError when there are manifests but nothing that verifies.
+    """
+    skipped = []
+    for directory in checkpoints(root):
+        try:
+            details, arrays = _verified(directory)
+            return Restored(_as_tree(arrays, abstract_trees[int(details["phase"])]), details, skipped)
+        except _Untrusted as reason:
+            skipped.append(f"{directory.name}: {reason}")
+    if any(root.glob("*.json")):
+        raise CheckpointError(
+            f"{root}: no checkpoint can be trusted ({'; '.join(skipped) or 'their directories are gone'}).\n"
+            "Put one back from a copy, or start again with another --run-dir."
+        )
+    return None
+
+
+class _Untrusted(Exception):  # noqa: N818
+    pass
+
+
+def _manifest_path(directory: Path) -> Path:
+    return directory.with_name(directory.name + ".json")
+
+
+def _keys(count: int) -> list[str]:
+    return [f"array_{i:05d}" for i in range(count)]
+
+
+def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        manifest = json.loads(_manifest_path(directory).read_text())
+        files, described, details = manifest["files"], manifest["arrays"], manifest["details"]
+        expected_hash = manifest["sha256"]
+    except FileNotFoundError:
+        raise _Untrusted("no manifest, the save was interrupted") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise _Untrusted("its manifest cannot be read") from None
+    found = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
+    if found != set(files):
+        raise _Untrusted(f"files missing or added: {sorted(found ^ set(files))[0]}")
+    for name, digest in files.items():
+        if sha256_of_file(directory / name) != digest:
+            raise _Untrusted(f"{name} is not what was written")
+    from orbax.checkpoint import v1 as ocp
+
+    try:
+        wanted = {
+            key: jax.ShapeDtypeStruct(tuple(a["shape"]), np.dtype(a["dtype"]))
+            for key, a in zip(_keys(len(described)), described.values(), strict=True)
+        }
+        loaded = ocp.load(directory, wanted)
+        arrays = {name: np.asarray(loaded[key]) for key, name in zip(wanted, described, strict=True)}
+    except Exception as error:  # Orbax and TensorStore raise many kinds; none of them may be trusted
+        raise _Untrusted(f"cannot be read ({type(error).__name__})") from None
+    if arrays_sha256(arrays) != expected_hash:
+        raise _Untrusted("its arrays are not what was written")
+    return details, arrays
+
+
+def _as_tree(arrays: dict[str, np.ndarray], abstract: PyTree) -> PyTree:
+    leaves_with_path, structure = jax.tree_util.tree_flatten_with_path(abstract)
+    names = [jax.tree_util.keystr(path) for path, _ in leaves_with_path]
+    if set(names) != set(arrays):
+        odd = sorted(set(names) ^ set(arrays))[0]
+        raise CheckpointError(f"the checkpoint belongs to another configuration: {odd} is in only one of the two.")
+    leaves = []
+    for name, (_, leaf) in zip(names, leaves_with_path, strict=True):
+        array = arrays[name]
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        value = jax.random.wrap_key_data(array) if is_key else jax.numpy.asarray(array)
+        if (value.shape, value.dtype) != (leaf.shape, leaf.dtype):
+            raise CheckpointError(
+                f"the checkpoint belongs to another configuration: {name} is {value.dtype}{list(value.shape)}, "
+                f"expected {leaf.dtype}{list(leaf.shape)}."
+            )
+        leaves.append(value)
+    return jax.tree.unflatten(structure, leaves)

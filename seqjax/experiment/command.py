@@ -1,0 +1,172 @@
+"""`main`, the command of every experiment module: parse, run or continue, evaluate, write the receipt, show it."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+import seqjax
+from seqjax import checkpoint, parallel, train
+from seqjax.errors import SeqjaxError
+from seqjax.experiment import run as running
+from seqjax.experiment import rundir
+from seqjax.experiment.options import Options, check, parse
+from seqjax.experiment.progress import say, show_table
+from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
+from seqjax.storage import locked, write_atomically
+from seqjax.types import Experiment
+
+Build = Callable[[Any], Experiment]
+
+
+def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[str] | None = None) -> NoReturn:
+    """Runs the experiment that `build(config)` describes, as the command line asks, and exits with its code.
+
+    smoke: the fields that `--smoke` sets, for a run of seconds on embedded data.
+    """
+    file = Path(inspect.getfile(build))
+    prog = f"python -m experiments.{file.stem}"
+    try:
+        config, options = parse(config_type, ast.get_docstring(ast.parse(file.read_text())) or "", prog, args)
+        run(config, build, options, smoke=smoke)
+    except SeqjaxError as error:
+        print(f"{file.stem}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -> dict[str, Any]:
+    """The receipt of a run: a new one, a continued one, or a finished one that is found again."""
+    check(options)
+    file = Path(inspect.getfile(build))
+    if options.smoke:
+        config = dataclasses.replace(config, **smoke)
+    devices = parallel.local_devices(options.devices)
+    driver = parallel.chosen_driver(options.driver, len(devices))
+    plan = {
+        "seed": options.seed,
+        "seeds": options.seeds,
+        "devices": len(devices),
+        "platform": devices[0].platform,
+        "driver": driver,
+        "seed_plan": parallel.seed_plan(devices[0].platform),
+        "stream": options.stream,
+        "log_every": options.log_every,
+    }
+    description = rundir.described(file.stem, config, plan)
+    run_dir = options.run_dir or rundir.default_run_dir(description)
+    rundir.make_directory(run_dir)
+    with locked(run_dir), running.stop_signals() as stop_requested:
+        rundir.claim(run_dir, description)
+        code = code_sha256(file, Path(seqjax.__file__).parent)
+        if (run_dir / "receipt.json").exists():
+            receipt = read_receipt(run_dir / "receipt.json")
+            say(f"{run_dir} is finished{'' if receipt['code_sha256'] == code else ' (with other code than today)'}.")
+            _show(receipt, run_dir)
+            return receipt
+        session = running.Session(
+            build(config), options, run_dir, devices, driver, plan["seed_plan"], stop_requested, time.monotonic(),
+            {"earlier_s": 0.0},
+        )  # fmt: skip
+        trained = running.train_phases(session, running.restore_or_start(session))
+        _check_replicas(trained)
+        metrics = evaluated(session.experiment, trained, session.seeds)
+        elapsed = session.timing["earlier_s"] + time.monotonic() - session.started
+        receipt = description | {
+            "metrics": metrics,
+            "steps": [int(step) for step in np.asarray(trained.states.step)],
+            "state_sha256": checkpoint.tree_sha256(trained),
+            "data": session.experiment.data.name,
+            "data_sha256": session.experiment.data.sha256,
+            "code_sha256": code,
+            "health": _health(session.experiment, metrics, trained),
+            "versions": versions(),
+            "device": device_name(),
+            "compile_s": round(session.timing.get("compile_s", 0.0), 3),
+            "wall_s": round(elapsed, 3),
+            "peak_bytes": peak_bytes(),
+        }
+        _draw(session, trained, metrics)
+        if not options.smoke:
+            receipt["smoke"] = _smoke_metrics(config, build, smoke)
+        write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
+        _show(receipt, run_dir)
+        return receipt
+
+
+def evaluated(experiment: Experiment, trained: running.Run, seeds: range) -> dict[str, dict[str, Any]]:
+    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds."""
+    states = train.averaged(running.selected(trained))
+    results = [
+        experiment.evaluate(running.seed_state(states, i), experiment.data, running.evaluation_key(seed))
+        for i, seed in enumerate(seeds)
+    ]
+    return {name: summary([result[name] for result in results]) for name in results[0]}
+
+
+def _draw(session: running.Session, trained: running.Run, metrics: dict[str, dict[str, Any]]) -> None:
+    from seqjax import plots
+
+    experiment = session.experiment
+    figures = {}
+    rows = rundir.read_metrics(session.run_dir)
+    if rows:
+        figures["learning_curves"] = plots.learning_curves(rows, [phase.name for phase in experiment.phases])
+    if experiment.figures is not None:
+        first = running.seed_state(train.averaged(running.selected(trained)), 0)
+        figures |= experiment.figures(first, experiment.data, running.evaluation_key(session.seeds[0]), metrics)
+    plots.save_figures(figures, session.run_dir / "figures")
+
+
+def _smoke_metrics(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of the run's smoke twin: one seed of the same configuration but for the smoke fields.
+
+    They let another machine, or later code, see in seconds whether it still computes the same.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        options = Options(seeds=1, devices=1, smoke=True, run_dir=Path(directory))
+        return smoke_run(config, build, options, smoke)
+
+
+def smoke_run(config: Any, build: Build, options: Options, smoke: dict[str, Any]) -> dict[str, float]:
+    """Metric means of a smoke run, without evaluation figures or a receipt."""
+    experiment = build(dataclasses.replace(config, **smoke))
+    devices = parallel.local_devices(1)
+    session = running.Session(
+        experiment, options, options.run_dir, devices, "jit", parallel.seed_plan(devices[0].platform), lambda: False,
+        time.monotonic(), {"earlier_s": 0.0},
+    )  # fmt: skip
+    trained = running.train_phases(session, running.restore_or_start(session))
+    return {name: measure["mean"] for name, measure in evaluated(experiment, trained, session.seeds).items()}
+
+
+def _health(experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: running.Run) -> str:
+    values = [value for measure in metrics.values() for value in measure["per_seed"]]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(trained.states.params)]
+    if not all(map(math.isfinite, values)) or not all(np.isfinite(leaf).all() for leaf in leaves):
+        return "diverged"
+    return "ok" if experiment.health is None else experiment.health(metrics)
+
+
+def _check_replicas(trained: running.Run) -> None:
+    names = parallel.differing_replicas(trained.states)
+    if names:
+        raise AssertionError(f"devices disagree on {names[0]} and {len(names) - 1} more arrays")
+
+
+def _show(receipt: dict[str, Any], run_dir: Path) -> None:
+    say("")
+    show_table(receipt["metrics"], receipt["plan"]["seeds"])
+    say(f"data     {receipt['data']}   health {receipt['health']}   {receipt['wall_s']:.1f} s on {receipt['device']}")
+    say(f"figures  {run_dir / 'figures'}")
+    say(f"receipt  {run_dir / 'receipt.json'}")

@@ -1,0 +1,68 @@
+"""A finished or unfinished run, handed to an importer's own code."""
+
+import dataclasses
+import functools
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqjax import train
+from seqjax.errors import CheckpointError, UsageError
+from seqjax.experiment import run as running
+from seqjax.experiment import rundir
+from seqjax.types import Experiment, Params, TrainState
+
+
+class Loaded(NamedTuple):
+    """A run for a notebook: `run.functions["encode"](x)` is `encode` with the trained parameters bound.
+
+    state: the evaluated state of the chosen seed; params: its parameters.
+    """
+
+    functions: dict[str, Callable[..., Any]]
+    params: Params
+    state: TrainState
+    config: Any
+    experiment: Experiment
+
+
+def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
+    """The newest verified checkpoint of a run, for one of its seeds (default: the first).
+
+    The experiment module is imported from the checkout that runs this, and its data are loaded.
+    Raises UsageError for what is no run directory, and CheckpointError when no checkpoint can be trusted.
+    """
+    run_dir = Path(run_dir)
+    description = rundir.read_description(run_dir)
+    name = description["experiment"]
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UsageError(f"{run_dir}: experiment name {name!r}, expected a module of experiments/.")
+    try:
+        module = importlib.import_module(f"experiments.{name}")
+    except ModuleNotFoundError:
+        raise UsageError(
+            f"{run_dir}: experiments.{name} cannot be imported.\nRun from the checkout, or put it on PYTHONPATH."
+        ) from None
+    config = config_from(module.Config, description["config"])
+    experiment = module.build(config)
+    seeds = range(description["plan"]["seed"], description["plan"]["seed"] + description["plan"]["seeds"])
+    chosen = seeds[0] if seed is None else seed
+    if chosen not in seeds:
+        raise UsageError(f"seed {chosen}: {run_dir} holds seeds {seeds[0]} to {seeds[-1]}.")
+    restored = running.restore(run_dir, experiment, seeds)
+    if restored is None:
+        raise CheckpointError(f"{run_dir}: no checkpoint yet.")
+    state = running.seed_state(train.averaged(running.selected(restored.tree)), seeds.index(chosen))
+    bound = {name: functools.partial(function, state.params) for name, function in experiment.functions.items()}
+    return Loaded(bound, state.params, state, config, experiment)
+
+
+def config_from(config_type: type, values: dict[str, Any]) -> Any:
+    """A configuration from its JSON form: lists become the tuples they were."""
+    fields = {field.name for field in dataclasses.fields(config_type)}
+    if set(values) != fields:
+        odd = sorted(set(values) ^ fields)[0]
+        raise UsageError(f"configuration field {odd}: in only one of config.json and {config_type.__module__}.Config.")
+    return config_type(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

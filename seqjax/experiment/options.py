@@ -1,0 +1,86 @@
+"""The command line of an experiment: its configuration and the options of a run, parsed by tyro."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from seqjax.errors import UsageError
+from seqjax.parallel import Driver
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to run, whatever the experiment."""
+
+    seed: int = 0
+    """First training seed."""
+    seeds: int = 5
+    """Number of training seeds, trained in one program: seed, seed + 1, ..."""
+    run_dir: Path | None = None
+    """Where the run lives; an unfinished run found there is continued. Default: runs/NAME/DATASET-HASH."""
+    devices: int | None = None
+    """How many local devices share each batch. Default: all."""
+    driver: Driver = "auto"
+    """How the step runs on them; auto: jit on one device, pmap on several."""
+    smoke: bool = False
+    """A run of seconds on embedded data instead of the full one."""
+    stream: bool = False
+    """Stream the training data from the host even if they fit on the device."""
+    log_every: int | None = None
+    """Steps a line of metrics.jsonl stands for; divides the chapter. Default: one line a chapter."""
+    save_every: float = 30.0
+    """Seconds between checkpoints; 0 saves after every chapter."""
+
+
+def parse(config_type: type, description: str, prog: str, args: list[str] | None) -> tuple[Any, Options]:
+    """The configuration and the options that the arguments ask for.
+
+    Raises UsageError for what cannot be parsed, in one line instead of tyro's box; exits 0 after --help.
+    """
+    import tyro
+
+    command = dataclasses.make_dataclass(
+        "Command",
+        [
+            ("config", tyro.conf.OmitArgPrefixes[config_type], dataclasses.field(default_factory=config_type)),
+            ("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default_factory=Options)),
+        ],
+    )
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            parsed = tyro.cli(command, prog=prog, description=description.replace("\n", "\n\n"), args=args)
+    except SystemExit as end:
+        if end.code:
+            raise UsageError(_one_line(box.getvalue(), prog)) from None
+        raise
+    sys.stderr.write(box.getvalue())
+    return parsed.config, parsed.options
+
+
+def _one_line(box: str, prog: str) -> str:
+    """The words of an error box, without its frame, titles and invitation to help."""
+    words = []
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
+        text = re.sub(r"[╭╮╰╯│─]+", " ", line).strip()
+        if text.startswith(("For full helptext", "Argument helptext")):
+            break
+        if text and text not in ("Parsing error", "Required options", "Unrecognized options", "Value error"):
+            words.append(text)
+    return f"{' '.join(words) or 'bad arguments'}\nSee {prog} --help."
+
+
+def check(options: Options) -> None:
+    """Raises UsageError for options that make no run."""
+    if options.seeds < 1:
+        raise UsageError(f"--seeds {options.seeds}: expected at least 1.")
+    if not 0 <= options.seed < 2**31 - options.seeds:
+        raise UsageError(f"--seed {options.seed}: expected 0 to 2147483647.")
+    if options.save_every < 0:
+        raise UsageError(f"--save-every {options.save_every}: expected seconds, 0 or more.")
+    if options.log_every is not None and options.log_every < 1:
+        raise UsageError(f"--log-every {options.log_every}: expected at least 1.")

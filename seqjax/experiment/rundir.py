@@ -1,0 +1,120 @@
+"""A run directory: whose it is, and its lines of metrics."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from seqjax.errors import UsageError
+from seqjax.storage import write_atomically
+
+
+def described(name: str, config: Any, plan: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` says: all that the bits of a run depend on, besides the code and the machine."""
+    return json.loads(json.dumps({"experiment": name, "config": dataclasses.asdict(config), "plan": plan}))
+
+
+def default_run_dir(description: dict[str, Any]) -> Path:
+    """`runs/NAME/DATASET-HASH`, so that the same command finds the same run again."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
+    dataset = Path(str(description["config"].get("dataset", "run"))).stem
+    return Path("runs") / description["experiment"] / f"{dataset}-{digest}"
+
+
+def make_directory(run_dir: Path) -> None:
+    """Raises UsageError when it cannot be made or written to, or holds something that is no run."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / ".lock"
+        probe.touch()
+    except OSError as error:
+        raise UsageError(
+            f"--run-dir {run_dir}: cannot be written ({error.strerror}).\nName another directory."
+        ) from None
+    foreign = sorted(p.name for p in run_dir.iterdir() if p.name != ".lock" and not p.name.startswith(".config.json."))
+    if foreign and not (run_dir / "config.json").is_file():
+        probe.unlink()
+        raise UsageError(
+            f"--run-dir {run_dir}: holds {foreign[0]} but no config.json, so it is not a run of this project.\n"
+            "Name a new or empty directory."
+        )
+
+
+def claim(run_dir: Path, description: dict[str, Any]) -> None:
+    """Writes `config.json`, or compares it with the one that is there.
+
+    Raises UsageError naming each field that differs.
+    """
+    path = run_dir / "config.json"
+    if not path.exists():
+        write_atomically(path, json.dumps(description, indent=2) + "\n")
+        return
+    found = read_description(run_dir)
+    differences = [
+        f"{field} is {found_value!r} there and {wanted_value!r} here"
+        for field, found_value, wanted_value in _differences(found, description)
+    ]
+    if differences:
+        raise UsageError(
+            f"{run_dir}: holds a run of another configuration: {'; '.join(differences)}.\n"
+            "Repeat that run's flags to continue it, or name another --run-dir."
+        )
+
+
+def read_description(run_dir: Path) -> dict[str, Any]:
+    """What `config.json` of a run directory says. Raises UsageError when there is none that can be read."""
+    try:
+        found = json.loads((run_dir / "config.json").read_text())
+        if not (isinstance(found["experiment"], str) and isinstance(found["config"], dict)):
+            raise TypeError
+        if not isinstance(found["plan"], dict):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{run_dir}: no readable config.json, expected a run directory of this project.") from None
+    return found
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    flat_found, flat_wanted = (
+        {"experiment": d["experiment"]} | d["config"] | {f"plan.{k}": v for k, v in d["plan"].items()}
+        for d in (found, wanted)
+    )
+    fields = list(dict.fromkeys([*flat_found, *flat_wanted]))
+    return [
+        (field, flat_found.get(field), flat_wanted.get(field))
+        for field in fields
+        if flat_found.get(field) != flat_wanted.get(field)
+    ]
+
+
+def append_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """Adds lines to `metrics.jsonl`; values that are not finite become null."""
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(_without_nan(row)) + "\n" for row in rows)
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The whole lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
+    path = run_dir / "metrics.jsonl"
+    rows = []
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        if not line.endswith("\n"):
+            break
+        rows.append(json.loads(line))
+    return rows
+
+
+def rewind_metrics(run_dir: Path, phase: int, step: int) -> None:
+    """Drops the lines after a checkpoint, which the continued run will write again."""
+    kept = [row for row in read_metrics(run_dir) if (row["phase"], row["step"]) <= (phase, step)]
+    write_atomically(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,62 @@
+"""The multi-layer autoencoder: an encoder to a code, and its mirror image back."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from seqjax.models.mlp import Activation, activation_function
+
+
+class Autoencoder(nn.Module):
+    """`sizes` runs from the input to the code: (784, 1000, 500, 250, 30); the decoder runs back.
+
+    tied: the decoder uses the encoder's kernels transposed, with biases of its own.
+    active_units: how many of an example's code units stay, the largest (Makhzani & Frey 2013); `None` keeps all.
+    Products are taken in `dtype`; weights, code and output are float32.
+    """
+
+    sizes: tuple[int, ...]
+    activation: Activation = "relu"
+    code_activation: Activation = "linear"
+    tied: bool = False
+    active_units: int | None = None
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        kernel_init, bias_init = nn.initializers.lecun_normal(), nn.initializers.zeros_init()
+        down = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        up = [(after, before) for before, after in reversed(down)]
+        self.encoder_kernels = [self.param(f"encoder_kernel_{i}", kernel_init, shape) for i, shape in enumerate(down)]
+        self.encoder_biases = [self.param(f"encoder_bias_{i}", bias_init, (size,)) for i, (_, size) in enumerate(down)]
+        self.decoder_biases = [self.param(f"decoder_bias_{i}", bias_init, (size,)) for i, (_, size) in enumerate(up)]
+        if self.tied:
+            self.decoder_kernels = [kernel.T for kernel in reversed(self.encoder_kernels)]
+        else:
+            self.decoder_kernels = [self.param(f"decoder_kernel_{i}", kernel_init, shape) for i, shape in enumerate(up)]
+
+    def _layers(
+        self, x: Float[Array, "B D"], kernels: list[Array], biases: list[Array], last_activation: Activation
+    ) -> Float[Array, "B Z"]:
+        for position, (kernel, bias) in enumerate(zip(kernels, biases, strict=True), start=1):
+            name = self.activation if position < len(kernels) else last_activation
+            product = jnp.asarray(x, self.dtype) @ jnp.asarray(kernel, self.dtype)
+            x = activation_function(name)(product + jnp.asarray(bias, self.dtype)[None, :])
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def encode(self, x: Float[Array, "B D"]) -> Float[Array, "B Z"]:
+        code = self._layers(x, self.encoder_kernels, self.encoder_biases, self.code_activation)
+        if self.active_units is None:
+            return code
+        threshold = jax.lax.top_k(code, self.active_units)[0][:, -1:]
+        return jnp.where(code >= threshold, code, 0.0)
+
+    def decode(self, code: Float[Array, "B Z"]) -> Float[Array, "B D"]:
+        """The output before its nonlinearity: means of a Gaussian, or logits of Bernoulli variables."""
+        return self._layers(code, self.decoder_kernels, self.decoder_biases, "linear")
+
+    def __call__(self, x: Float[Array, "B D"]) -> tuple[Float[Array, "B D"], Float[Array, "B Z"]]:
+        code = self.encode(x)
+        return self.decode(code), code

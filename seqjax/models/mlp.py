@@ -1,0 +1,36 @@
+"""Fully connected layers, and the activation functions by the names that configurations use."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+Activation = Literal["relu", "elu", "gelu", "tanh", "sigmoid", "linear"]
+
+
+def activation_function(name: Activation) -> Callable[[Array], Array]:
+    """The function of that name; `linear` is the identity."""
+    return (lambda x: x) if name == "linear" else getattr(nn, name)
+
+
+class MLP(nn.Module):
+    """Dense layers of the given sizes with the activation between them, none after the last.
+
+    Products are taken in `dtype`; weights stay float32, and so does what is returned.
+    """
+
+    sizes: tuple[int, ...]
+    activation: Activation = "relu"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B Z"]:
+        for position, size in enumerate(self.sizes):
+            if position > 0:
+                x = activation_function(self.activation)(x)
+            x = nn.Dense(size, dtype=self.dtype)(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,31 @@
+"""Randomness that belongs to an example: keyed by the example's global index, whatever device holds the example."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray
+
+
+def per_example(
+    sample: Callable[[PRNGKeyArray], Array], key: PRNGKeyArray, index: Int[Array, "B"]
+) -> Float[Array, "B ..."]:
+    """`sample(key)` drawn for each example from `fold_in(key, index)`; returns them with the batch axis first."""
+    return jax.vmap(lambda i: sample(jax.random.fold_in(key, i)))(index)
+
+
+def gaussian(
+    x: Float[Array, "B ..."], key: PRNGKeyArray, index: Int[Array, "B"], *, stddev: float
+) -> Float[Array, "B ..."]:
+    """`x` plus independent Gaussian noise of the given standard deviation."""
+    noise = per_example(lambda k: jax.random.normal(k, x.shape[1:], x.dtype), key, index)
+    return x + stddev * noise
+
+
+def masking(
+    x: Float[Array, "B ..."], key: PRNGKeyArray, index: Int[Array, "B"], *, rate: float
+) -> Float[Array, "B ..."]:
+    """`x` with each value set to zero with probability `rate` (Vincent et al. 2008)."""
+    kept = per_example(lambda k: jax.random.bernoulli(k, 1.0 - rate, x.shape[1:]), key, index)
+    return jnp.where(kept, x, 0.0)

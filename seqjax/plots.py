@@ -1,0 +1,176 @@
+"""Figures of a run. Matplotlib without a window; every function returns a figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+
+from seqjax.evaluate.reconstruction import pca_reconstruction, pca_squared_errors, values_of
+from seqjax.types import Dataset
+
+mpl.use("agg")
+
+STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
+
+
+def save_figures(figures: dict[str, Figure], directory: Path) -> list[Path]:
+    """Writes each figure as NAME.png and returns the paths."""
+    directory.mkdir(exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(directory / f"{name}.png")
+        figure.savefig(paths[-1], dpi=130, bbox_inches="tight", metadata={"Software": None})
+    return paths
+
+
+def _subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Figure:
+    """Each metric of `metrics.jsonl` over the steps: the mean over seeds, and a band from the least to the greatest."""
+    names = list(dict.fromkeys(n for row in rows for n in row if isinstance(row[n], list) and n != "validation"))
+    names = [n for n in names if n not in ("loss", "gradient_norm")]
+    shown = [["loss", "validation"], *([n] for n in names), ["gradient_norm"]]
+    columns = min(3, len(shown))
+    count = -(-len(shown) // columns)
+    figure, axes = _subplots(count, columns, (3.6 * columns, 2.7 * count))
+    starts = np.cumsum([0, *(max((r["step"] for r in rows if r["phase"] == p), default=0) for p in range(len(phases)))])
+    for group, axis in zip(shown, axes.flat, strict=False):
+        for name in group:
+            points = [(starts[r["phase"]] + r["step"], r[name]) for r in rows if name in r]
+            if not points:
+                continue
+            steps = np.asarray([step for step, _ in points])
+            values = np.asarray([[np.nan if v is None else v for v in vs] for _, vs in points], np.float64)
+            alive = np.isfinite(values).any(axis=1)
+            steps, values = steps[alive], values[alive]
+            (line,) = axis.plot(steps, np.nanmean(values, axis=1), label=name, linewidth=1.2)
+            axis.fill_between(
+                steps,
+                np.nanmin(values, axis=1),
+                np.nanmax(values, axis=1),
+                alpha=0.25,
+                color=line.get_color(),
+                linewidth=0,
+            )
+            if len(values) and np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
+                axis.set_yscale("log")
+        axis.set(xlabel="step", title=" and ".join(group).replace("_", " "))
+        if len(group) > 1:
+            axis.legend(frameon=False)
+    for axis in list(axes.flat)[len(shown) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def image_side(num_values: int) -> int | None:
+    """The side of a square image with that many pixels, or None."""
+    side = round(num_values**0.5)
+    return side if side * side == num_values else None
+
+
+def reconstructions(rows: dict[str, Float[np.ndarray, "K D"]]) -> Figure:
+    """One row a method, one column an example: images where the values make a square, else curves."""
+    count = len(next(iter(rows.values())))
+    figure, axes = _subplots(len(rows), count, (0.9 * count + 0.8, 0.95 * len(rows)))
+    side = image_side(next(iter(rows.values())).shape[1])
+    original = next(iter(rows.values()))
+    for (name, values), line in zip(rows.items(), axes, strict=True):
+        for axis, row, reference in zip(line, values, original, strict=True):
+            axis.grid(visible=False)
+            axis.set(xticks=[], yticks=[])
+            if side is None:
+                axis.plot(row, linewidth=0.8)
+                axis.set_ylim(reference.min() - 0.1, reference.max() + 0.1)
+            else:
+                axis.imshow(row.reshape(side, side), cmap="gray_r", vmin=0, vmax=max(1e-9, original.max()))
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def code_map(maps: dict[str, Float[np.ndarray, "N 2"]], labels: Int[np.ndarray, "N"] | None) -> Figure:
+    """Two-dimensional codes side by side, coloured by label."""
+    figure, axes = _subplots(1, len(maps), (4.6 * len(maps), 4.0))
+    for (name, points), axis in zip(maps.items(), axes[0], strict=True):
+        if labels is None:
+            axis.scatter(*points.T, s=5, alpha=0.6, linewidths=0)
+        else:
+            for label in np.unique(labels):
+                colour = mpl.colormaps["tab10"](int(label) % 10)
+                axis.scatter(*points[labels == label].T, s=6, alpha=0.7, linewidths=0, color=colour, label=str(label))
+        axis.set_title(name)
+    if labels is not None and len(np.unique(labels)) <= 20:
+        axes[0][-1].legend(frameon=False, markerscale=2, bbox_to_anchor=(1, 1), loc="upper left")
+    return figure
+
+
+def first_two_components(values: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 2"]:
+    """The rows on their own first two principal axes: two-dimensional values stay what they are, up to a rotation."""
+    centred = values - values.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    return np.pad(centred @ axes.T, ((0, 0), (0, max(0, 2 - len(axes)))))
+
+
+def error_against_code_size(
+    curve: tuple[Sequence[int], Sequence[float]],
+    points: dict[str, Sequence[tuple[int, float, float]]],
+    *,
+    measure: str,
+    curve_name: str = "PCA",
+) -> Figure:
+    """A baseline's error for every code size, and methods as `(code size, mean, half-width)` points on top."""
+    figure, axes = _subplots(1, 1, (4.6, 3.2))
+    axis = axes[0][0]
+    axis.plot(*curve, color="0.4", label=curve_name)
+    for name, values in points.items():
+        sizes, means, halves = zip(*values, strict=True)
+        axis.errorbar(sizes, means, yerr=halves, fmt="o-", capsize=3, label=name)
+    axis.set(xlabel="code size", ylabel=measure, ylim=(0, None))
+    axis.legend(frameon=False)
+    return figure
+
+
+def reconstruction_figures(
+    data: Dataset,
+    method: str,
+    reconstructed: Float[np.ndarray, "N D"],
+    codes: Float[np.ndarray, "N Z"],
+    measured: dict[str, Any],
+    *,
+    examples: int = 12,
+) -> dict[str, Figure]:
+    """Reconstructions beside originals and PCA's; the code in two dimensions beside PCA's; error against code size.
+
+    measured: the method's summed squared error per test example, summarised over seeds.
+    """
+    train, test, labels = values_of(data.train), values_of(data.test), data.test.fields.get("label")
+    code_size, shown = codes.shape[1], slice(0, examples)
+    sizes = [k for k in (0, 1, 2, 3, 5, 8, 10, 16, 20, 30, 32, 50, 64) if k < min(train.shape)]
+    return {
+        "reconstructions": reconstructions(
+            {
+                "original": test[shown],
+                method: reconstructed[shown],
+                f"PCA-{code_size}": pca_reconstruction(train, test[shown], code_size),
+            }
+        ),
+        "code_map": code_map(
+            {
+                "code" if code_size <= 2 else "code, first two components": first_two_components(codes),
+                "data, first two components": first_two_components(test),
+            },
+            None if labels is None else np.asarray(labels),
+        ),
+        "error_against_code_size": error_against_code_size(
+            (sizes, pca_squared_errors(train, test, sizes)),
+            {method: [(code_size, measured["mean"], measured["ci95"] or 0.0)]},
+            measure="squared error per test example",
+        ),
+    }

@@ -1,0 +1,116 @@
+"""What a run leaves behind: its receipt, with intervals over training seeds and hashes of code, data and state."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+
+
+def summary(per_seed: Sequence[float]) -> dict[str, Any]:
+    """`per_seed`, `mean`, `n`, `ci95`: half the width of Student's 95 % interval of the mean (`None` for one seed)."""
+    from scipy.stats import t
+
+    values = np.asarray(per_seed, np.float64)
+    n = len(values)
+    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    return {"per_seed": values.tolist(), "mean": float(values.mean()), "ci95": half, "n": n}
+
+
+def interval_text(measure: dict[str, Any]) -> str:
+    """`mean ± half-width`, the digits following the width of the interval."""
+    mean, half = measure["mean"], measure["ci95"]
+    if half is None or not math.isfinite(half) or half == 0:
+        return f"{mean:.5g}"
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def device_name() -> str:
+    """The accelerator's name, or the processor's with the cores this process may use."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return f"{jax.local_device_count()} x {device.device_kind}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU, {cores} cores ({platform.machine()})"
+
+
+def peak_bytes() -> int:
+    """The most memory held so far: on the device where it says, else by this process."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return int(stats.get("peak_bytes_in_use", 0)) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def code_sha256(experiment_file: Path, package: Path) -> str:
+    """A hash of the syntax trees of an experiment and of every module of `package` it imports, however far down.
+
+    Comments, docstrings and layout do not count.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_imported_files(experiment_file, package)):
+        digest.update(_without_docstrings(path.read_text()).encode())
+    return digest.hexdigest()
+
+
+def _imported_files(experiment_file: Path, package: Path) -> set[Path]:
+    found, waiting = set(), [experiment_file.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                top, *rest = name.split(".")
+                if top == package.name:
+                    target = package.joinpath(*rest)
+                    waiting += [p.resolve() for p in (target.with_suffix(".py"), target / "__init__.py") if p.is_file()]
+    return found
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = body[1:]
+    return ast.dump(tree)
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def table(metrics: dict[str, dict[str, Any]]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Metrics named `row/measure` as a table: the measures, and each row with its cells."""
+    pairs = [tuple(name.split("/", 1)) for name in metrics]
+    measures = list(dict.fromkeys(measure for _, measure in pairs))
+    rows = list(dict.fromkeys(row for row, _ in pairs))
+    cells = {
+        row: [interval_text(metrics[f"{row}/{m}"]) if f"{row}/{m}" in metrics else "" for m in measures] for row in rows
+    }
+    return measures, [(row, cells[row]) for row in rows]

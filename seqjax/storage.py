@@ -1,0 +1,59 @@
+"""Files that are either whole or absent, hashes of files, and a lock on a directory."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seqjax.errors import UsageError
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes to a temporary file beside `path`, syncs it to the disk and renames it: a reader never sees a part."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes renames inside the directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the directory for this process; the kernel frees it when the process ends, however it ends.
+
+    Raises UsageError when another process holds it.
+    """
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{directory}: another process is running in this directory.\n"
+                "Wait for it, or choose another directory with --run-dir."
+            ) from None
+        yield
