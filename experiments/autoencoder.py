@@ -13,6 +13,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import logit
 
 from seqjax import losses, noise, train
 from seqjax.data.load import load
@@ -20,7 +21,7 @@ from seqjax.errors import UsageError
 from seqjax.evaluate import reconstruction
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
-from seqjax.models.autoencoder import Autoencoder
+from seqjax.models.autoencoder import Autoencoder, starting_at
 from seqjax.models.mlp import Activation
 from seqjax.plots import reconstruction_figures
 from seqjax.types import Experiment, Phase
@@ -111,7 +112,13 @@ def build(config: Config) -> Experiment:
         active_units=config.active_units,
         dtype=config.precision,
     )
-    initial = jax.jit(model.init)
+    mean = reconstruction.values_of(data.train).mean(axis=0)
+    bias = logit(np.clip(mean, 0.001, 0.999)) if config.output == "sigmoid" else mean
+
+    @jax.jit
+    def initial(key):
+        return starting_at(model.init(key, jnp.zeros((1, num_values))), jnp.asarray(bias, jnp.float32))
+
     encode = functools.partial(model.apply, method="encode")
 
     def flat(batch):
@@ -153,7 +160,7 @@ def build(config: Config) -> Experiment:
 
     learner = train.minimise(
         loss,
-        lambda key: initial(key, jnp.zeros((1, num_values))),
+        initial,
         train.optimizer(
             config.optimizer,
             train.schedule(config.schedule, config.learning_rate, steps=config.steps, warmup_steps=config.warmup_steps),

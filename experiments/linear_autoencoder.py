@@ -18,7 +18,7 @@ from seqjax.data.load import load
 from seqjax.evaluate import reconstruction
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
-from seqjax.models.autoencoder import Autoencoder
+from seqjax.models.autoencoder import Autoencoder, starting_at
 from seqjax.plots import reconstruction_figures
 from seqjax.types import Experiment, Phase
 
@@ -46,7 +46,11 @@ def build(config: Config) -> Experiment:
     data = load(config.dataset)
     num_values = int(np.prod(data.train.fields["x"].shape[1:]))
     model = Autoencoder((num_values, config.code_size), activation="linear")
-    initial = jax.jit(model.init)
+    mean = jnp.asarray(reconstruction.values_of(data.train).mean(axis=0), jnp.float32)
+
+    @jax.jit
+    def initial(key):
+        return starting_at(model.init(key, jnp.zeros((1, num_values))), mean)
 
     def flat(batch):
         return batch["x"].reshape(len(batch["x"]), -1)
@@ -57,7 +61,7 @@ def build(config: Config) -> Experiment:
 
     learner = train.minimise(
         loss,
-        lambda key: initial(key, jnp.zeros((1, num_values))),
+        initial,
         train.optimizer("adam", train.schedule("cosine", config.learning_rate, steps=config.steps)),
     )
     phase = Phase("train", learner, config.steps, config.batch_size, config.chapter_steps)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
 
 def per_example(
     sample: Callable[[PRNGKeyArray], Array], key: PRNGKeyArray, index: Int[Array, "B"]
-) -> Float[Array, "B ..."]:
+) -> Shaped[Array, "B ..."]:
     """`sample(key)` drawn for each example from `fold_in(key, index)`; returns them with the batch axis first."""
     return jax.vmap(lambda i: sample(jax.random.fold_in(key, i)))(index)
 

@@ -55,7 +55,7 @@ class TrainState(NamedTuple):
     extra: dict[str, PyTree[Array]]
 
 
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Array]
 
 
 class Learner(NamedTuple):

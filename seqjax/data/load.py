@@ -1,14 +1,98 @@
+"""A data set by name or by path."""
+
+from pathlib import Path
+
+import jax
 import numpy as np
 
+from seqjax.data.files import SUFFIXES, file_dataset
+from seqjax.data.prepared import data_directory, prepared_arrays
+from seqjax.data.splits import tail_as_validation
+from seqjax.errors import DataError
 from seqjax.types import Dataset, Split
 
+NAMES = ("digits", "mnist", "fashion_mnist")
+RESIDENT_BYTES = 2 * 2**30
 
-def load(name, validation_size=None):
-    from sklearn.datasets import load_digits
 
-    d = load_digits()
-    r = np.random.default_rng(0).permutation(1797)
-    x = (d.data / 16).astype(np.float32)[r]
-    y = d.target.astype(np.int32)[r]
-    f = lambda a, b: Split({"x": x[a:b], "label": y[a:b]})
-    return Dataset("digits", f(0, 1257), f(1257, 1437), f(1437, 1797), "x")
+def load(
+    name_or_path: str | Path,
+    *,
+    data_dir: Path | None = None,
+    raw_dir: Path | None = None,
+    validation_size: int | None = None,
+) -> Dataset:
+    """The data set as arrays on the host, its three splits apart.
+
+    `digits`, `mnist` and `fashion_mnist` are prepared under `data_dir` (default `$SEQJAX_DATA_DIR` or
+    `~/.cache/seqjax`) from raw files in `raw_dir` (default `$SEQJAX_RAW_DIR`) or downloaded ones. Their validation
+    split is the end of the official training set: 180 rows of `digits`, 5,000 of the others, or `validation_size`;
+    with 0 it is empty. A path to a `.npz`, `.npy` or `.csv` file is read as `seqjax.data.files` says. Any other name is
+    looked for among the data sets that TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
+    Raises DataError for what cannot be had or is not as expected, UsageError for an impossible `validation_size`.
+    """
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    directory = data_dir or data_directory()
+    if name in NAMES:
+        return _built(name, directory, raw_dir, validation_size)
+    if path.suffix.lower() in SUFFIXES or path.is_absolute() or name.startswith((".", "~")) or (name and _exists(path)):
+        return file_dataset(path, validation_size=validation_size)
+    from seqjax.data.tfds_directory import prepared_dataset
+
+    dataset = prepared_dataset(name, directory, validation_size=validation_size)
+    if dataset is None:
+        raise DataError(
+            f"unknown data set '{name}': expected {', '.join(NAMES)}, the path of a {', '.join(SUFFIXES)} file,\n"
+            "or a name that TFDS has prepared in $TFDS_DATA_DIR, ~/tensorflow_datasets or $SEQJAX_DATA_DIR."
+        )
+    return dataset
+
+
+def is_resident(dataset: Dataset, *, limit_bytes: int = RESIDENT_BYTES) -> bool:
+    """Whether all fields of all splits together take at most `limit_bytes` of device memory, as they are stored."""
+    splits = (dataset.train, dataset.validation, dataset.test)
+    sizes = [np.prod(f.shape, dtype=np.int64) * f.dtype.itemsize for split in splits for f in split.fields.values()]
+    return int(sum(sizes)) <= limit_bytes
+
+
+def on_device(dataset: Dataset) -> Dataset:
+    """The same data set with its fields on the default device, as `batch_at` wants them inside a jitted program."""
+
+    def moved(split: Split) -> Split:
+        return Split({name: jax.device_put(np.asarray(field[:])) for name, field in split.fields.items()})
+
+    return dataset._replace(train=moved(dataset.train), validation=moved(dataset.validation), test=moved(dataset.test))
+
+
+def _built(name: str, data_dir: Path, raw_dir: Path | None, validation_size: int | None) -> Dataset:
+    # imported here: tensorflow_datasets takes half a second
+    match name:
+        case "digits":
+            from seqjax.data.builders.digits import CONTENT_SHA256
+            from seqjax.data.builders.digits import Digits as Builder
+
+            default, options = 180, {}
+        case "mnist":
+            from seqjax.data.builders.mnist import CONTENT_SHA256
+            from seqjax.data.builders.mnist import Mnist as Builder
+
+            default, options = 5000, {"raw_dir": raw_dir}
+        case _:
+            from seqjax.data.builders.fashion_mnist import CONTENT_SHA256
+            from seqjax.data.builders.fashion_mnist import FashionMnist as Builder
+
+            default, options = 5000, {"raw_dir": raw_dir}
+
+    def make_builder(directory: Path) -> Builder:
+        return Builder(data_dir=directory, file_format="array_record", **options)
+
+    arrays = prepared_arrays(make_builder, data_dir, sha256=CONTENT_SHA256)
+    size = default if validation_size is None else validation_size
+    return tail_as_validation(name, arrays["train"], arrays["test"], sha256=CONTENT_SHA256, validation_size=size)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False

@@ -7,7 +7,6 @@ import json
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,10 +17,12 @@ import numpy as np
 import seqjax
 from seqjax import checkpoint, parallel, train
 from seqjax.errors import SeqjaxError
-from seqjax.experiment import run as running
 from seqjax.experiment import rundir
+from seqjax.experiment import state as runs
 from seqjax.experiment.options import Options, check, parse
-from seqjax.experiment.progress import say, show_table
+from seqjax.experiment.phases import train_phases
+from seqjax.experiment.progress import say, show_table, silent
+from seqjax.experiment.session import Session, make_plan, make_session, stop_signals
 from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
 from seqjax.storage import locked, write_atomically
 from seqjax.types import Experiment
@@ -51,22 +52,11 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -
     file = Path(inspect.getfile(build))
     if options.smoke:
         config = dataclasses.replace(config, **smoke)
-    devices = parallel.local_devices(options.devices)
-    driver = parallel.chosen_driver(options.driver, len(devices))
-    plan = {
-        "seed": options.seed,
-        "seeds": options.seeds,
-        "devices": len(devices),
-        "platform": devices[0].platform,
-        "driver": driver,
-        "seed_plan": parallel.seed_plan(devices[0].platform),
-        "stream": options.stream,
-        "log_every": options.log_every,
-    }
-    description = rundir.described(file.stem, config, plan)
+    plan = make_plan(options)
+    description = rundir.described(file.stem, config, plan._asdict())
     run_dir = options.run_dir or rundir.default_run_dir(description)
     rundir.make_directory(run_dir)
-    with locked(run_dir), running.stop_signals() as stop_requested:
+    with locked(run_dir), stop_signals() as stop_requested:
         rundir.claim(run_dir, description)
         code = code_sha256(file, Path(seqjax.__file__).parent)
         if (run_dir / "receipt.json").exists():
@@ -74,14 +64,12 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -
             say(f"{run_dir} is finished{'' if receipt['code_sha256'] == code else ' (with other code than today)'}.")
             _show(receipt, run_dir)
             return receipt
-        session = running.Session(
-            build(config), options, run_dir, devices, driver, plan["seed_plan"], stop_requested, time.monotonic(),
-            {"earlier_s": 0.0},
-        )  # fmt: skip
-        trained = running.train_phases(session, running.restore_or_start(session))
+        session = make_session(
+            build(config), plan, run_dir, save_every=options.save_every, stop_requested=stop_requested
+        )
+        trained = train_phases(session, runs.restore_or_start(session))
         _check_replicas(trained)
-        metrics = evaluated(session.experiment, trained, session.seeds)
-        elapsed = session.timing["earlier_s"] + time.monotonic() - session.started
+        metrics = evaluated(session.experiment, trained, plan.seed_range)
         receipt = description | {
             "metrics": metrics,
             "steps": [int(step) for step in np.asarray(trained.states.step)],
@@ -93,28 +81,28 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -
             "versions": versions(),
             "device": device_name(),
             "compile_s": round(session.timing.get("compile_s", 0.0), 3),
-            "wall_s": round(elapsed, 3),
+            "wall_s": round(session.elapsed(), 3),
             "peak_bytes": peak_bytes(),
         }
         _draw(session, trained, metrics)
         if not options.smoke:
-            receipt["smoke"] = _smoke_metrics(config, build, smoke)
+            receipt["smoke"] = smoke_metrics(config, build, smoke)
         write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
         _show(receipt, run_dir)
         return receipt
 
 
-def evaluated(experiment: Experiment, trained: running.Run, seeds: range) -> dict[str, dict[str, Any]]:
+def evaluated(experiment: Experiment, trained: runs.Run, seeds: range) -> dict[str, dict[str, Any]]:
     """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds."""
-    states = train.averaged(running.selected(trained))
+    states = train.averaged(runs.selected(trained))
     results = [
-        experiment.evaluate(running.seed_state(states, i), experiment.data, running.evaluation_key(seed))
+        experiment.evaluate(runs.seed_state(states, i), experiment.data, runs.evaluation_key(seed))
         for i, seed in enumerate(seeds)
     ]
     return {name: summary([result[name] for result in results]) for name in results[0]}
 
 
-def _draw(session: running.Session, trained: running.Run, metrics: dict[str, dict[str, Any]]) -> None:
+def _draw(session: Session, trained: runs.Run, metrics: dict[str, dict[str, Any]]) -> None:
     from seqjax import plots
 
     experiment = session.experiment
@@ -123,34 +111,25 @@ def _draw(session: running.Session, trained: running.Run, metrics: dict[str, dic
     if rows:
         figures["learning_curves"] = plots.learning_curves(rows, [phase.name for phase in experiment.phases])
     if experiment.figures is not None:
-        first = running.seed_state(train.averaged(running.selected(trained)), 0)
-        figures |= experiment.figures(first, experiment.data, running.evaluation_key(session.seeds[0]), metrics)
+        first = runs.seed_state(train.averaged(runs.selected(trained)), 0)
+        figures |= experiment.figures(first, experiment.data, runs.evaluation_key(session.plan.seed), metrics)
     plots.save_figures(figures, session.run_dir / "figures")
 
 
-def _smoke_metrics(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of the run's smoke twin: one seed of the same configuration but for the smoke fields.
+def smoke_metrics(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a run's smoke twin: one seed on one device, the same configuration but for the smoke fields.
 
     They let another machine, or later code, see in seconds whether it still computes the same.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        options = Options(seeds=1, devices=1, smoke=True, run_dir=Path(directory))
-        return smoke_run(config, build, options, smoke)
-
-
-def smoke_run(config: Any, build: Build, options: Options, smoke: dict[str, Any]) -> dict[str, float]:
-    """Metric means of a smoke run, without evaluation figures or a receipt."""
     experiment = build(dataclasses.replace(config, **smoke))
-    devices = parallel.local_devices(1)
-    session = running.Session(
-        experiment, options, options.run_dir, devices, "jit", parallel.seed_plan(devices[0].platform), lambda: False,
-        time.monotonic(), {"earlier_s": 0.0},
-    )  # fmt: skip
-    trained = running.train_phases(session, running.restore_or_start(session))
-    return {name: measure["mean"] for name, measure in evaluated(experiment, trained, session.seeds).items()}
+    plan = make_plan(Options(seeds=1, devices=1))
+    with tempfile.TemporaryDirectory() as directory:
+        session = make_session(experiment, plan, Path(directory), reporter=silent)
+        trained = train_phases(session, runs.restore_or_start(session))
+    return {name: measure["mean"] for name, measure in evaluated(experiment, trained, plan.seed_range).items()}
 
 
-def _health(experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: running.Run) -> str:
+def _health(experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run) -> str:
     values = [value for measure in metrics.values() for value in measure["per_seed"]]
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(trained.states.params)]
     if not all(map(math.isfinite, values)) or not all(np.isfinite(leaf).all() for leaf in leaves):
@@ -158,7 +137,7 @@ def _health(experiment: Experiment, metrics: dict[str, dict[str, Any]], trained:
     return "ok" if experiment.health is None else experiment.health(metrics)
 
 
-def _check_replicas(trained: running.Run) -> None:
+def _check_replicas(trained: runs.Run) -> None:
     names = parallel.differing_replicas(trained.states)
     if names:
         raise AssertionError(f"devices disagree on {names[0]} and {len(names) - 1} more arrays")

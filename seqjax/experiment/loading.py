@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from seqjax import train
 from seqjax.errors import CheckpointError, UsageError
-from seqjax.experiment import run as running
 from seqjax.experiment import rundir
+from seqjax.experiment import state as runs
 from seqjax.types import Experiment, Params, TrainState
 
 
@@ -51,10 +51,10 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
     chosen = seeds[0] if seed is None else seed
     if chosen not in seeds:
         raise UsageError(f"seed {chosen}: {run_dir} holds seeds {seeds[0]} to {seeds[-1]}.")
-    restored = running.restore(run_dir, experiment, seeds)
+    restored = runs.restore(run_dir, experiment, seeds)
     if restored is None:
         raise CheckpointError(f"{run_dir}: no checkpoint yet.")
-    state = running.seed_state(train.averaged(running.selected(restored.tree)), seeds.index(chosen))
+    state = runs.seed_state(train.averaged(runs.selected(restored.tree)), seeds.index(chosen))
     bound = {name: functools.partial(function, state.params) for name, function in experiment.functions.items()}
     return Loaded(bound, state.params, state, config, experiment)
 

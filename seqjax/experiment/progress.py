@@ -29,8 +29,16 @@ def progress(title: str, start: int) -> Iterator[Reporter]:
         yield _lines(title, start)
 
 
+@contextmanager
+def silent(title: str, start: int) -> Iterator[Reporter]:
+    """A reporter that shows nothing."""
+    yield lambda done, total, values: None
+
+
 def _shown(values: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.5g}" for name, value in values.items())
+    first = [name for name in ("loss", "validation") if name in values]
+    order = first + [name for name in values if name not in first]
+    return "  ".join(f"{name} {values[name]:.5g}" for name in order)
 
 
 def _lines(title: str, start: int) -> Reporter:

@@ -20,12 +20,12 @@ def activation_function(name: Activation) -> Callable[[Array], Array]:
 class MLP(nn.Module):
     """Dense layers of the given sizes with the activation between them, none after the last.
 
-    Products are taken in `dtype`; weights stay float32, and so does what is returned.
+    Products are taken in `dtype` (`None`: that of input and weights); weights and output are at least float32.
     """
 
     sizes: tuple[int, ...]
     activation: Activation = "relu"
-    dtype: DTypeLike = jnp.float32
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B Z"]:

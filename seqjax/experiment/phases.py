@@ -1,0 +1,128 @@
+"""Training: phase after phase, chapter after chapter, with a line of metrics and perhaps a checkpoint after each."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax import checkpoint, parallel, train
+from seqjax.data.load import is_resident
+from seqjax.errors import Interrupted, NonFiniteError, UsageError
+from seqjax.experiment import rundir
+from seqjax.experiment.session import Session
+from seqjax.experiment.source import Source, make_source
+from seqjax.experiment.state import Run, make_boundary, refreshed, save, start_phase
+from seqjax.types import Phase, TrainState
+
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+def train_phases(session: Session, run: Run) -> Run:
+    """Runs what is left of all phases."""
+    for index in range(int(run.phase), len(session.experiment.phases)):
+        if index > int(run.phase):
+            run = start_phase(session.experiment, index, session.plan.seed_range, run)
+            checkpoint.commit(save(session, run))
+        run = _train_phase(session, run, session.experiment.phases[index])
+    return run
+
+
+def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
+    log_every = session.plan.log_every or phase.chapter_steps
+    if phase.chapter_steps % log_every:
+        raise UsageError(f"--log-every {log_every}: expected a divisor of the chapter, {phase.chapter_steps} steps.")
+    axis_name = None if session.plan.driver == "jit" else parallel.AXIS
+    devices = parallel.local_devices(session.plan.devices)
+    if phase.batch_size % len(devices):
+        raise UsageError(f"a batch of {phase.batch_size} does not divide over {len(devices)} devices.")
+    data = session.experiment.data
+    source = make_source(data.train, phase, devices, stream=session.plan.stream or not is_resident(data))
+    chapter = train.make_chapter(
+        phase.learner, source.fetch, length=source.length, seed_plan=session.plan.seed_plan, axis_name=axis_name
+    )
+    dispatch = parallel.distribute(chapter, devices, session.plan.driver)
+    boundary = make_boundary(session.experiment, phase, session.plan.seed_range)
+    validation = jax.tree.map(jnp.asarray, data.validation)
+    pending, saved_at = None, time.monotonic()
+    with session.reporter(phase.name, int(run.done)) as report:
+        while int(run.done) < phase.steps and bool(run.active.any()):
+            done = int(run.done)
+            count = min(phase.chapter_steps, phase.steps - done)
+            active = np.asarray(run.active)
+            states, metrics = _chapter(session, run, dispatch, source, done, count)
+            _stop_on_non_finite(states, active, session, done + count)
+            run, scores = boundary(run._replace(states=states), jnp.int32(count), validation)
+            run = refreshed(run, phase, data.train)
+            rows = metric_rows(int(run.phase), done, count, log_every, metrics, active)
+            rows[-1]["validation"] = [float(s) if a else None for s, a in zip(scores, active, strict=True)]
+            rundir.append_metrics(session.run_dir, rows)
+            report(done + count, phase.steps, _means(rows[-1]))
+            stopping = session.stop_requested()
+            if stopping or time.monotonic() - saved_at >= session.save_every:
+                if pending is not None:
+                    checkpoint.commit(pending)
+                pending, saved_at = save(session, run), time.monotonic()
+            if stopping:
+                checkpoint.commit(pending)
+                raise Interrupted(
+                    f"stopped by a signal at step {done + count}, saved in {session.run_dir}.\n"
+                    "Run the same command to continue."
+                )
+    if pending is not None:
+        checkpoint.commit(pending)
+    checkpoint.commit(save(session, run))
+    return run
+
+
+def _chapter(
+    session: Session, run: Run, dispatch: Any, source: Source, done: int, count: int
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """One chapter in as many dispatches as the source asks for, at most 16 in flight."""
+    states, parts = run.states, []
+    for start, part in source.parts(states, done, count):
+        begin = time.monotonic()
+        length = min(source.length, done + count - start)
+        states, metrics = dispatch(states, run.active, jnp.int32(length), part)
+        session.timing.setdefault("compile_s", time.monotonic() - begin)
+        parts.append((length, metrics))
+        if len(parts) % 16 == 0:
+            jax.block_until_ready(states)
+    gathered = [jax.tree.map(lambda m, n=length: np.asarray(m)[:, :n], metrics) for length, metrics in parts]
+    return states, jax.tree.map(lambda *ms: np.concatenate(ms, axis=1), *gathered)
+
+
+def metric_rows(
+    phase: int, done: int, count: int, log_every: int, metrics: dict[str, np.ndarray], active: np.ndarray
+) -> list[dict[str, Any]]:
+    """Means over windows of `log_every` steps, one line each, as lists over seeds: null for those that stand still."""
+    rows = []
+    for start in range(0, count, log_every):
+        stop = min(start + log_every, count)
+        row: dict[str, Any] = {"phase": phase, "step": done + stop}
+        for name, values in metrics.items():
+            means = values[:, start:stop].mean(axis=1, dtype=np.float64)
+            row[name] = [float(v) if a else None for v, a in zip(means, active, strict=True)]
+        rows.append(row)
+    return rows
+
+
+def _means(row: dict[str, Any]) -> dict[str, float]:
+    shown = {}
+    for name, values in row.items():
+        if isinstance(values, list):
+            known = [v for v in values if v is not None]
+            shown[name] = sum(known) / max(1, len(known))
+    return shown
+
+
+def _stop_on_non_finite(states: TrainState, active: np.ndarray, session: Session, step: int) -> None:
+    in_a_row = np.asarray(states.extra["skipped"]["in_a_row"])
+    for seed, is_active, skipped in zip(session.plan.seed_range, active, in_a_row, strict=True):
+        if is_active and skipped >= MAX_SKIPPED_IN_A_ROW:
+            raise NonFiniteError(
+                f"seed {seed}: loss or gradient not finite in the last {skipped} steps before step {step}; "
+                f"the last good checkpoint stays in {session.run_dir}.\n"
+                "Lower --learning-rate or set --clip-norm, with a new --run-dir."
+            )

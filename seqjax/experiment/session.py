@@ -1,0 +1,92 @@
+"""What a run needs beside its arrays: the plan its bits depend on, where it lives, when it saves and stops."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from seqjax import parallel, train
+from seqjax.experiment.options import Options
+from seqjax.experiment.progress import progress
+from seqjax.types import Experiment
+
+
+class Plan(NamedTuple):
+    """What the bits of a run depend on besides configuration, code and machine; kept in `config.json`."""
+
+    seed: int
+    seeds: int
+    devices: int
+    platform: str
+    driver: Literal["jit", "pmap", "shard_map"]
+    seed_plan: train.SeedPlan
+    stream: bool
+    log_every: int | None
+
+    @property
+    def seed_range(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+
+def make_plan(options: Options) -> Plan:
+    """What the options come to on the devices that are here. Raises UsageError when there are too few."""
+    devices = parallel.local_devices(options.devices)
+    platform = devices[0].platform
+    return Plan(
+        options.seed,
+        options.seeds,
+        len(devices),
+        platform,
+        parallel.chosen_driver(options.driver, len(devices)),
+        parallel.seed_plan(platform),
+        options.stream,
+        options.log_every,
+    )
+
+
+class Session(NamedTuple):
+    """What a run needs beside its arrays: where it lives, when it saves and stops, and what time it has taken."""
+
+    experiment: Experiment
+    plan: Plan
+    run_dir: Path
+    save_every: float
+    stop_requested: Callable[[], bool]
+    reporter: Callable[..., Any]
+    timing: dict[str, float]
+
+    def elapsed(self) -> float:
+        return self.timing["earlier_s"] + time.monotonic() - self.timing["started"]
+
+
+def make_session(
+    experiment: Experiment,
+    plan: Plan,
+    run_dir: Path,
+    *,
+    save_every: float = 30.0,
+    stop_requested: Callable[[], bool] = lambda: False,
+    reporter: Callable[..., Any] = progress,
+) -> Session:
+    timing = {"earlier_s": 0.0, "started": time.monotonic()}
+    return Session(experiment, plan, run_dir, save_every, stop_requested, reporter, timing)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Any]:
+    """A function that says whether SIGTERM or SIGINT has come; a second one ends the process at once."""
+    received: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        if received:
+            raise SystemExit(128 + number)
+        received.append(number)
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

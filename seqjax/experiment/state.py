@@ -1,0 +1,158 @@
+"""The arrays of a run at a chapter boundary: how they start, what is decided there, how they are saved and found."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import PyTree
+
+from seqjax import checkpoint, train
+from seqjax.errors import CheckpointError
+from seqjax.experiment import rundir
+from seqjax.experiment.progress import say
+from seqjax.experiment.session import Session
+from seqjax.types import Experiment, Key, Phase, Split, TrainState
+
+EVALUATION = 0x5EED  # folded into a seed's key for validation and evaluation
+
+
+class Run(NamedTuple):
+    """All that a run continues from; what is saved and hashed. Arrays have the seed axis first.
+
+    `best` holds parameters and extra of the best validation so far, and is empty where the last are kept.
+    """
+
+    phase: Array
+    done: Array
+    states: TrainState
+    best: PyTree[Array]
+    best_score: Array
+    waited: Array
+    active: Array
+
+
+def phase_key(seed: int, phase: int) -> Key:
+    return jax.random.fold_in(jax.random.key(seed), phase)
+
+
+def evaluation_key(seed: int) -> Key:
+    """The key of a seed's validation and evaluation, the same all through its run."""
+    return jax.random.fold_in(jax.random.key(seed), EVALUATION)
+
+
+def _stack(states: list[TrainState]) -> TrainState:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def seed_state(states: TrainState, position: int) -> TrainState:
+    """The state of one seed out of the batch of seeds."""
+    return jax.tree.map(lambda leaf: leaf[position], states)
+
+
+def selected(run: Run) -> TrainState:
+    """The states to evaluate: the best where they were kept, else the last."""
+    if not run.best:
+        return run.states
+    params, extra = run.best
+    return run.states._replace(params=params, extra=extra)
+
+
+def start_phase(experiment: Experiment, index: int, seeds: range, previous: Run | None) -> Run:
+    """The run at the first step of a phase: from `learner.init`, or from what `enter` makes of the phase before."""
+    phase = experiment.phases[index]
+    if previous is None:
+        keys = jnp.stack([phase_key(seed, index) for seed in seeds])
+        # mapped, not vmapped: every seed gets the bits it would get alone
+        states = jax.jit(lambda keys: lax.map(phase.learner.init, keys))(keys)
+    elif phase.enter is None:
+        states = selected(previous)
+    else:
+        before = selected(previous)
+        states = _stack(
+            [
+                phase.enter(seed_state(before, position), experiment.data.train, phase_key(seed, index))
+                for position, seed in enumerate(seeds)
+            ]
+        )
+    count = len(seeds)
+    return Run(
+        jnp.int32(index),
+        jnp.int32(0),
+        states,
+        jax.tree.map(jnp.copy, (states.params, states.extra)) if phase.keep_best else (),
+        jnp.full(count, jnp.inf, jnp.float32),
+        jnp.zeros(count, jnp.int32),
+        jnp.ones(count, bool),
+    )
+
+
+def make_boundary(experiment: Experiment, phase: Phase, seeds: range) -> Any:
+    """`(run, count) -> (run, scores [S])`: validation, keep-best and early stopping after `count` more steps."""
+    keys = jnp.stack([evaluation_key(seed) for seed in seeds])
+
+    def boundary(run: Run, count: Array, validation: Any) -> tuple[Run, Array]:
+        def score(inputs: tuple[TrainState, Key]) -> Array:
+            state, key = inputs
+            return experiment.validate(train.averaged(state), validation, key)
+
+        scores = lax.map(score, (run.states, keys)).astype(jnp.float32)
+        better = run.active & (scores < run.best_score)
+        best = run.best
+        if phase.keep_best:
+            candidates = (run.states.params, run.states.extra)
+            best = jax.tree.map(
+                lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), candidates, run.best
+            )
+        waited = jnp.where(run.active, jnp.where(better, 0, run.waited + 1), run.waited)
+        active = run.active if phase.patience is None else run.active & (waited < phase.patience)
+        best_score = jnp.where(better, scores, run.best_score)
+        return Run(run.phase, run.done + count, run.states, best, best_score, waited, active), scores
+
+    return jax.jit(boundary, donate_argnums=0)
+
+
+def refreshed(run: Run, phase: Phase, split: Split) -> Run:
+    """The run after `phase.refresh` of every seed, where one is due."""
+    if phase.refresh is None or int(run.done) % (phase.refresh_every or phase.chapter_steps):
+        return run
+    seeds = range(run.active.shape[0])
+    return run._replace(states=_stack([phase.refresh(seed_state(run.states, i), split) for i in seeds]))
+
+
+def save(session: Session, run: Run) -> checkpoint.PendingSave:
+    index, done = int(run.phase), int(run.done)
+    details = {"phase": index, "done": done, "elapsed_s": session.elapsed()}
+    return checkpoint.begin_save(session.run_dir / "checkpoints" / f"{index}-{done:09d}", run, details)
+
+
+def restore(run_dir: Path, experiment: Experiment, seeds: range) -> checkpoint.Restored | None:
+    """The newest run that verifies; `None` where nothing was ever saved."""
+    abstract = {}
+    for index in range(len(experiment.phases)):
+        abstract[index] = jax.eval_shape(lambda i=index: start_phase(experiment, i, seeds, None))
+    return checkpoint.restore_newest(run_dir / "checkpoints", abstract)
+
+
+def restore_or_start(session: Session) -> Run:
+    """The newest run that verifies, or the start of the first phase where nothing was ever saved."""
+    experiment, run_dir = session.experiment, session.run_dir
+    restored = restore(run_dir, experiment, session.plan.seed_range)
+    if restored is None:
+        if rundir.read_metrics(run_dir):
+            raise CheckpointError(
+                f"{run_dir}: metrics.jsonl has lines but no checkpoint can be trusted.\n"
+                "Put a checkpoint back from a copy, or start again with another --run-dir."
+            )
+        rundir.rewind_metrics(run_dir, -1, 0)
+        run = start_phase(experiment, 0, session.plan.seed_range, None)
+        checkpoint.commit(save(session, run))
+        return run
+    for line in restored.skipped:
+        say(f"checkpoint skipped: {line}")
+    run = restored.tree
+    session.timing["earlier_s"] = float(restored.details["elapsed_s"])
+    rundir.rewind_metrics(run_dir, int(run.phase), int(run.done))
+    say(f"continues {run_dir} at phase {experiment.phases[int(run.phase)].name}, step {int(run.done)}")
+    return run

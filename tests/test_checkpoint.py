@@ -1,0 +1,171 @@
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import checkpoint
+from seqjax.errors import CheckpointError
+
+
+def tree_of(value: float):
+    return {
+        "w": jnp.full((40, 3), value),
+        "key": jax.random.split(jax.random.key(5)),
+        "nested": (jnp.int32(7), {"flag": jnp.asarray([True, False])}),
+        "half": jnp.asarray([value, 0.1], jnp.bfloat16),
+        "empty": (),
+    }
+
+
+ABSTRACT = {0: jax.eval_shape(lambda: tree_of(0.0))}
+
+
+def save(root: Path, number: int, **options):
+    pending = checkpoint.begin_save(root / f"0-{number:09d}", tree_of(float(number)), {"phase": 0, "done": number})
+    checkpoint.commit(pending, **options)
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "checkpoints"
+    for number in (1, 2):
+        save(root, number)
+    return root
+
+
+def restored(root: Path):
+    return checkpoint.restore_newest(root, ABSTRACT)
+
+
+def test_everything_comes_back_bit_for_bit(root):
+    found = restored(root)
+    assert found.details == {"phase": 0, "done": 2}
+    assert found.skipped == []
+    assert jax.tree.structure(found.tree) == jax.tree.structure(tree_of(2.0))
+    assert checkpoint.tree_sha256(found.tree) == checkpoint.tree_sha256(tree_of(2.0))
+    np.testing.assert_array_equal(
+        jax.random.uniform(found.tree["key"][1]), jax.random.uniform(jax.random.split(jax.random.key(5))[1])
+    )
+
+
+def test_the_hash_sees_a_bit_a_shape_a_type_and_a_name():
+    base = {"a": np.zeros((2, 3), np.float32)}
+    others = [
+        {"a": np.asarray([[0, 0, 0], [0, 0, 1e-45]], np.float32)},
+        {"a": np.zeros((3, 2), np.float32)},
+        {"a": np.zeros((2, 3), np.int32)},
+        {"b": np.zeros((2, 3), np.float32)},
+    ]
+    hashes = {checkpoint.arrays_sha256(tree) for tree in [base, *others]}
+    assert len(hashes) == 5
+    assert checkpoint.arrays_sha256({"a": base["a"].copy()}) in hashes
+
+
+def files_of(root: Path) -> list[Path]:
+    newest = root / "0-000000002"
+    return [*sorted(p for p in newest.rglob("*") if p.is_file()), root / "0-000000002.json"]
+
+
+FILE_COUNT = 10
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def zero(path):
+    path.write_bytes(bytes(len(path.read_bytes())))
+
+
+def flip_twelve_bits(path):
+    data = bytearray(path.read_bytes())
+    for position in np.random.default_rng(0).integers(0, 8 * len(data), 12):
+        data[position // 8] ^= 1 << (position % 8)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("fault", [truncate, zero, flip_twelve_bits, Path.unlink])
+def test_a_fault_in_any_file_is_seen_and_the_one_before_is_taken(root, tmp_path, fault):
+    for number, original in enumerate(files_of(root)):
+        if fault is not Path.unlink and original.stat().st_size == 0:
+            continue  # an empty file has nothing to lose
+        copy = tmp_path / f"copy{number}"
+        shutil.copytree(root, copy)
+        fault(copy / original.relative_to(root))
+        found = restored(copy)
+        assert found.details["done"] == 1, original.name
+        assert len(found.skipped) == 1
+        assert found.skipped[0].startswith("0-000000002: "), original.name
+
+
+def test_an_added_file_is_seen(root):
+    (root / "0-000000002" / "more").write_text("x")
+    assert restored(root).skipped == ["0-000000002: files missing or added: more"]
+
+
+def test_a_save_without_manifest_does_not_count(root):
+    (root / "0-000000002.json").unlink()
+    assert "interrupted" in restored(root).skipped[0]
+    (root / "0-000000001.json").unlink()
+    assert restored(root) is None
+
+
+def test_nothing_to_trust_is_an_error_with_exit_code_four(root):
+    for path in root.glob("0-*/_CHECKPOINT_METADATA"):
+        truncate(path)
+    with pytest.raises(CheckpointError, match=r"no checkpoint can be trusted .*0-000000002: .*0-000000001: "):
+        restored(root)
+    for directory in list(root.glob("0-*")):
+        if directory.is_dir():
+            shutil.rmtree(directory)
+    with pytest.raises(CheckpointError, match="directories are gone") as error:
+        restored(root)
+    assert error.value.exit_code == 4
+
+
+def test_an_empty_or_absent_root_is_a_fresh_start(tmp_path):
+    assert restored(tmp_path / "absent") is None
+    assert restored(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t | {"w": jnp.zeros((40, 4))}, r"\['w'\] is float32\[40, 3\], expected float32\[40, 4\]"),
+        (lambda t: t | {"w": jnp.zeros((40, 3), jnp.int32)}, r"\['w'\] is float32\[40, 3\], expected int32"),
+        (lambda t: t | {"more": jnp.zeros(1)}, r"\['more'\] is in only one"),
+    ],
+)
+def test_another_configuration_is_refused_by_name(root, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.restore_newest(root, {0: jax.eval_shape(lambda: change(tree_of(0.0)))})
+
+
+def test_only_the_newest_are_kept_and_a_broken_save_is_replaced(root):
+    (root / "0-000000003").mkdir()
+    (root / "0-000000003" / "half").write_text("interrupted")
+    save(root, 3, keep=2)
+    assert [p.name for p in checkpoint.checkpoints(root)] == ["0-000000003", "0-000000002"]
+    assert sorted(p.name for p in root.glob("*.json")) == ["0-000000002.json", "0-000000003.json"]
+    assert restored(root).details["done"] == 3
+
+
+def test_a_donated_buffer_does_not_change_what_is_saved(tmp_path):
+    donate = jax.jit(lambda t: jax.tree.map(lambda a: a * 0 - 1, t), donate_argnums=0)
+    state = {"w": jnp.arange(1_000_000.0)}
+    expected = checkpoint.tree_sha256(state)
+    pending = checkpoint.begin_save(tmp_path / "c" / "0-000000001", state, {"phase": 0})
+    state = jax.block_until_ready(donate(state))
+    checkpoint.commit(pending)
+    found = checkpoint.restore_newest(tmp_path / "c", {0: jax.eval_shape(lambda: {"w": jnp.zeros(1_000_000)})})
+    assert checkpoint.tree_sha256(found.tree) == expected
+
+
+def test_manifests_are_json_with_names_shapes_and_hashes(root):
+    manifest = json.loads((root / "0-000000002.json").read_text())
+    assert manifest["arrays"]["['w']"] == {"dtype": "float32", "shape": [40, 3]}
+    assert all(len(digest) == 64 for digest in manifest["files"].values())

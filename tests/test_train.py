@@ -1,0 +1,197 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import problems
+import pytest
+
+from seqjax import losses, train
+from seqjax.errors import UsageError
+from seqjax.types import Batch
+
+SPLIT = problems.split()
+
+
+def whole_batch(rows=slice(None)) -> Batch:
+    fields = {name: field[rows] for name, field in SPLIT.fields.items()}
+    return fields | {"index": jnp.arange(problems.ROWS, dtype=jnp.int32)[rows]}
+
+
+def quiet_loss(params, batch, key, state):
+    return losses.squared_error(problems.predictions(params, batch["x"]), batch["y"]), train.Aux({})
+
+
+def learner(optimizer=None, loss=problems.loss, **options):
+    return train.minimise(loss, problems.init, optimizer or optax.adam(0.05), **options)
+
+
+def stacked_states(one, seeds):
+    return jax.lax.map(one.init, jnp.stack([jax.random.key(seed) for seed in seeds]))
+
+
+@pytest.mark.parametrize("method", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_every_optimiser_and_schedule_converges_to_the_closed_form(method, kind):
+    rate = {"adam": 0.05, "adamw": 0.05, "sgd": 0.02, "rmsprop": 0.005}[method]
+    one = learner(
+        train.optimizer(method, train.schedule(kind, rate, steps=600, warmup_steps=20), clip_norm=10.0),
+        loss=quiet_loss,
+    )
+    state = one.init(jax.random.key(0))
+    state, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: one.step(s, whole_batch()), s, None, length=600))(
+        state
+    )
+    expected = problems.solution(SPLIT)
+    np.testing.assert_allclose(state.params["w"], expected[:-1], atol=0.02)
+    np.testing.assert_allclose(state.params["b"], expected[-1], atol=0.02)
+    assert metrics["loss"][-1] < metrics["loss"][0]
+
+
+def test_schedules_by_hand():
+    cosine = train.schedule("cosine", 2.0, steps=100, warmup_steps=10)
+    assert [float(cosine(s)) for s in (0, 5, 10, 55, 100)] == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0], abs=1e-6)
+    constant = train.schedule("constant", 2.0, steps=100, warmup_steps=4)
+    assert [float(constant(s)) for s in (0, 2, 4, 99)] == pytest.approx([0.0, 1.0, 2.0, 2.0])
+    assert train.schedule("constant", 2.0, steps=100) == 2.0
+    assert float(train.schedule("cosine", 2.0, steps=100)(50)) == pytest.approx(1.0)
+
+
+def test_clipping_bounds_the_update():
+    one = learner(train.optimizer("sgd", 1.0, momentum=0.0, clip_norm=1e-3), loss=quiet_loss)
+    state = one.init(jax.random.key(0))
+    after, metrics = one.step(state, whole_batch())
+    moved = optax.tree.norm(jax.tree.map(jnp.subtract, after.params, state.params))
+    assert metrics["gradient_norm"] > 1
+    assert float(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_step_reports_means_and_the_true_gradient_norm():
+    one = learner()
+    state = one.init(jax.random.key(0))
+    _, metrics = one.step(state, whole_batch())
+    key = jax.random.fold_in(state.key, 0)
+    values, aux = problems.loss(state.params, whole_batch(), key, state)
+    grads = jax.grad(lambda p: problems.loss(p, whole_batch(), key, state)[0].mean())(state.params)
+    assert float(metrics["loss"]) == pytest.approx(float(values.mean()))
+    assert float(metrics["fit"]) == pytest.approx(float(aux.terms["fit"].mean()))
+    assert float(metrics["gradient_norm"]) == pytest.approx(float(optax.tree.norm(grads)))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_gradient_equals_the_whole_batch(parts):
+    state = learner().init(jax.random.key(0))
+    whole, whole_metrics = learner(optax.sgd(1.0)).step(
+        state._replace(opt_state=optax.sgd(1.0).init(state.params)), whole_batch()
+    )
+    pieces = learner(optax.sgd(1.0), accumulate=parts)
+    split, metrics = pieces.step(state._replace(opt_state=optax.sgd(1.0).init(state.params)), whole_batch())
+    for a, b in zip(jax.tree.leaves(split.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    assert float(metrics["loss"]) == pytest.approx(float(whole_metrics["loss"]), rel=1e-6)
+
+
+def test_accumulation_refuses_what_it_cannot_do():
+    with pytest.raises(UsageError, match="96 does not divide into accumulate=5"):
+        learner(accumulate=5).step(learner().init(jax.random.key(0)), whole_batch())
+
+    def stateful(params, batch, key, state):
+        return quiet_loss(params, batch, key, state)[0], train.Aux({}, {"carry": jnp.zeros(1)})
+
+    with pytest.raises(UsageError, match="carry"):
+        learner(loss=stateful, accumulate=2).step(learner().init(jax.random.key(0)), whole_batch())
+
+
+def test_moving_average_follows_the_recursion():
+    one = learner(ema_decay=0.9)
+    state = one.init(jax.random.key(0))
+    average = np.asarray(state.params["w"])
+    for _ in range(5):
+        state, _ = one.step(state, whole_batch())
+        average = 0.9 * average + 0.1 * np.asarray(state.params["w"])
+    np.testing.assert_allclose(state.extra["ema"]["w"], average, rtol=1e-5)
+    np.testing.assert_array_equal(train.averaged(state).params["w"], state.extra["ema"]["w"])
+    plain = learner().init(jax.random.key(0))
+    assert train.averaged(plain).params is plain.params
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
+    one = learner(ema_decay=0.9)
+    step = train.make_train_step(one)
+    state, _ = step(one.init(jax.random.key(0)), whole_batch())
+    before = jax.tree.map(np.asarray, state._replace(key=None))
+    bad = whole_batch()
+    bad["y"] = bad["y"].at[3, 1].set(jnp.nan)
+    state, _ = step(state, bad)
+    for name in ("params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(before, name))
+    np.testing.assert_array_equal(state.extra["ema"]["w"], before.extra["ema"]["w"])
+    assert int(state.step) == 2
+    assert {k: int(v) for k, v in state.extra["skipped"].items()} == {"total": 1, "in_a_row": 1}
+    state, _ = step(state, whole_batch())
+    assert {k: int(v) for k, v in state.extra["skipped"].items()} == {"total": 1, "in_a_row": 0}
+
+
+def test_every_array_moves():
+    one = learner()
+    state = one.init(jax.random.key(0))
+    after, _ = one.step(state, whole_batch())
+    for before, new in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params), strict=True):
+        assert not np.array_equal(before, new)
+
+
+def chapter_of(one, length=10, plan="map"):
+    fetch = problems.fetch_of(SPLIT, 16)
+    chapter = train.make_chapter(one, fetch, length=length, seed_plan=plan)
+    return jax.jit(lambda states, active, count: chapter(states, active, count, jnp.int32(0), SPLIT))
+
+
+def test_chapter_equals_single_steps_and_its_cuts_do_not_show():
+    one = learner()
+    run = chapter_of(one)
+    states = stacked_states(one, [4])
+    both = jnp.ones(1, bool)
+    whole, metrics = run(states, both, 10)
+    cut = states
+    for count in (3, 6, 1):
+        cut, _ = run(cut, both, count)
+    jax.tree.map(np.testing.assert_array_equal, cut.params, whole.params)
+    step = train.make_train_step(one)
+    state = one.init(jax.random.key(4))
+    fetch = problems.fetch_of(SPLIT, 16)
+    for position in range(10):
+        state, row = step(state, fetch(SPLIT, state, 0, position, 0))
+        assert float(row["loss"]) == pytest.approx(float(metrics["loss"][0, position]), rel=1e-5)
+
+
+def test_masked_tail_and_stopped_seeds_stand_still():
+    one = learner()
+    run = chapter_of(one)
+    states = stacked_states(one, [0, 1])
+    after, metrics = run(states, jnp.asarray([True, False]), 4)
+    assert np.asarray(after.step).tolist() == [4, 0]
+    np.testing.assert_array_equal(after.params["w"][1], states.params["w"][1])
+    assert (np.asarray(metrics["loss"])[0, 4:] == 0).all()
+    assert (np.asarray(metrics["loss"])[1] == 0).all()
+
+
+@pytest.mark.parametrize("plan", ["map", "vmap"])
+def test_a_seed_among_five_is_the_seed_alone(plan):
+    one = learner()
+    together = stacked_states(one, range(5))
+    alone = stacked_states(one, [3])
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[3], b[0]), together.params, alone.params)
+    five, five_metrics = chapter_of(one, 100, plan)(together, jnp.ones(5, bool), 100)
+    single, metrics = chapter_of(one, 100)(alone, jnp.ones(1, bool), 100)
+    for name in metrics:
+        np.testing.assert_allclose(five_metrics[name][3], metrics[name][0], rtol=1e-5)
+    if plan == "map":
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[3], b[0]), five.params, single.params)
+    assert len({np.asarray(w).tobytes() for w in five.params["w"]}) == 5
+
+
+def test_second_call_compiles_nothing():
+    one = learner()
+    run = chapter_of(one)
+    states, _ = run(stacked_states(one, [0, 1]), jnp.ones(2, bool), 10)
+    with jax.no_tracing():
+        run(states, jnp.asarray([True, False]), 3)
