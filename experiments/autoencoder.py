@@ -8,6 +8,7 @@ Expected: on MNIST with 30 units, squared error at most 3.15 a test image, again
 
 import dataclasses
 import functools
+import math
 from typing import Literal
 
 import jax
@@ -17,7 +18,7 @@ from scipy.special import logit
 
 from seqjax import losses, noise, train
 from seqjax.data.load import load
-from seqjax.errors import UsageError
+from seqjax.errors import UsageError, require
 from seqjax.evaluate import reconstruction
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
@@ -95,6 +96,14 @@ SMOKE = {"dataset": "digits", "steps": 60, "chapter_steps": 30, "batch_size": 64
 
 
 def build(config: Config) -> Experiment:
+    require(all(size >= 1 for size in config.hidden), "hidden", config.hidden, "sizes of at least 1")
+    require(config.code_size >= 1, "code_size", config.code_size, "at least 1")
+    require(config.alpha >= 0, "alpha", config.alpha, "a weight of 0 or more")
+    require(config.beta >= 0, "beta", config.beta, "a weight of 0 or more")
+    level_limit = 1.0 if config.corruption == "masking" else math.inf
+    require(
+        0 <= config.corruption_level < level_limit, "corruption_level", config.corruption_level, f"0 to {level_limit}"
+    )
     data = load(config.dataset, validation_size=config.validation_size)
     num_values = int(np.prod(data.train.fields["x"].shape[1:]))
     needs_unit_interval = config.output == "sigmoid" or config.reconstruction == "cross_entropy"

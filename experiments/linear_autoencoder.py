@@ -15,6 +15,7 @@ import numpy as np
 
 from seqjax import losses, train
 from seqjax.data.load import load
+from seqjax.errors import require
 from seqjax.evaluate import reconstruction
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
@@ -43,6 +44,7 @@ SMOKE = {"dataset": "digits", "steps": 60, "chapter_steps": 30, "batch_size": 64
 
 
 def build(config: Config) -> Experiment:
+    require(config.code_size >= 1, "code_size", config.code_size, "at least 1")
     data = load(config.dataset)
     num_values = int(np.prod(data.train.fields["x"].shape[1:]))
     model = Autoencoder((num_values, config.code_size), activation="linear")

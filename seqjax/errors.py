@@ -34,3 +34,9 @@ class Interrupted(SeqjaxError):  # noqa: N818 - a signal is no error
     """Stopped by a signal after saving; the same command continues."""
 
     exit_code = 75
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raises UsageError `NAME=VALUE: expected ...` unless the condition holds."""
+    if not condition:
+        raise UsageError(f"{name}={value}: expected {expected}.")

@@ -1,5 +1,6 @@
 """Learners, and the chapter: many training steps in one dispatch, with seeds as an axis."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -9,7 +10,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int, PyTree
 
-from seqjax.errors import UsageError
+from seqjax.errors import UsageError, require
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 
@@ -39,6 +40,9 @@ def optimizer(
 
     momentum: first-moment decay of Adam and AdamW, momentum of SGD and RMSProp. weight_decay: AdamW only.
     """
+    require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a positive number")
+    require(0 <= momentum < 1, "momentum", momentum, "a number in [0, 1)")
+    require(weight_decay >= 0, "weight_decay", weight_decay, "a number of 0 or more")
     match method:
         case "adam":
             update = optax.adam(learning_rate, b1=momentum)
@@ -55,6 +59,8 @@ def schedule(
     kind: Literal["constant", "cosine"], peak: float, *, steps: int, warmup_steps: int = 0
 ) -> float | optax.Schedule:
     """A learning rate over `steps`: constant, or half a cosine down to zero; both after a linear warm-up."""
+    require(0 < peak < math.inf, "learning_rate", peak, "a positive finite number")
+    require(warmup_steps >= 0, "warmup_steps", warmup_steps, "0 or more")
     if kind == "constant" and warmup_steps == 0:
         return peak
     if kind == "constant":
@@ -84,6 +90,9 @@ def minimise(
     A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
     `state.extra["skipped"]`: in all, and in a row.
     """
+
+    require(accumulate >= 1, "accumulate", accumulate, "at least 1")
+    require(ema_decay is None or 0 < ema_decay < 1, "ema_decay", ema_decay, "a number in (0, 1)")
 
     def init_state(key: Key) -> TrainState:
         init_key, step_key = jax.random.split(key)

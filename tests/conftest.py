@@ -1,11 +1,18 @@
 """Strictness for every test: eight CPU devices, shapes checked at run time, rank promotion and warnings are errors."""
 
+import getpass
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# programs that several tests or their processes run are compiled once
+cache = os.path.join(tempfile.gettempdir(), f"seqjax-tests-{getpass.getuser()}")
+os.makedirs(cache, mode=0o700, exist_ok=True)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
-import jax
-from jaxtyping import install_import_hook
+import jax  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"errors", "types"},
-    {"losses", "recurrent", "data"},
+    {"errors", "types", "storage"},
+    {"losses", "noise", "recurrent", "data"},
     {"models"},
     {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "interop"},
     {"experiment"},

@@ -1,0 +1,1 @@
+"""Where arrays come from, and which of them a step sees."""

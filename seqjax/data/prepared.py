@@ -86,8 +86,8 @@ def _prepare(make_builder: Callable[[Path], Any], data_dir: Path, *, damaged: Pa
         _remove_abandoned(data_dir)
         with tempfile.TemporaryDirectory(prefix=".preparing-", dir=data_dir, ignore_cleanup_errors=True) as staging:
             builder = make_builder(Path(staging))
-            with contextlib.redirect_stdout(io.StringIO()):
-                tfds.disable_progress_bar()
+            # TFDS tells of its progress on both; to switch that off would do so for the whole process
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 builder.download_and_prepare(
                     download_config=tfds.download.DownloadConfig(try_download_gcs=False),
                     permissions=tfds.core.utils.file_utils.Permissions(mode=0o700),

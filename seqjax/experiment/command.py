@@ -20,7 +20,7 @@ from seqjax.errors import SeqjaxError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.options import Options, check, parse
-from seqjax.experiment.phases import train_phases
+from seqjax.experiment.phases import check_phases, train_phases
 from seqjax.experiment.progress import say, show_table, silent
 from seqjax.experiment.session import Session, make_plan, make_session, stop_signals
 from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
@@ -46,15 +46,20 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     sys.exit(0)
 
 
-def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -> dict[str, Any]:
-    """The receipt of a run: a new one, a continued one, or a finished one that is found again."""
+def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The receipt of a run: a new one, a continued one, or a finished one that is found again.
+
+    smoke: the fields of its smoke twin; without them there is none, and the receipt has no metrics of it.
+    """
     check(options)
     file = Path(inspect.getfile(build))
     if options.smoke:
-        config = dataclasses.replace(config, **smoke)
+        config = dataclasses.replace(config, **(smoke or {}))
     plan = make_plan(options)
     description = rundir.described(file.stem, config, plan._asdict())
     run_dir = options.run_dir or rundir.default_run_dir(description)
+    experiment = build(config)
+    check_phases(experiment, plan)
     rundir.make_directory(run_dir)
     with locked(run_dir), stop_signals() as stop_requested:
         rundir.claim(run_dir, description)
@@ -64,9 +69,7 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -
             say(f"{run_dir} is finished{'' if receipt['code_sha256'] == code else ' (with other code than today)'}.")
             _show(receipt, run_dir)
             return receipt
-        session = make_session(
-            build(config), plan, run_dir, save_every=options.save_every, stop_requested=stop_requested
-        )
+        session = make_session(experiment, plan, run_dir, save_every=options.save_every, stop_requested=stop_requested)
         trained = train_phases(session, runs.restore_or_start(session))
         _check_replicas(trained)
         metrics = evaluated(session.experiment, trained, plan.seed_range)
@@ -85,7 +88,7 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any]) -
             "peak_bytes": peak_bytes(),
         }
         _draw(session, trained, metrics)
-        if not options.smoke:
+        if smoke and not options.smoke:
             receipt["smoke"] = smoke_metrics(config, build, smoke)
         write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
         _show(receipt, run_dir)

@@ -9,12 +9,12 @@ import numpy as np
 
 from seqjax import checkpoint, parallel, train
 from seqjax.data.load import is_resident
-from seqjax.errors import Interrupted, NonFiniteError, UsageError
+from seqjax.errors import Interrupted, NonFiniteError, UsageError, require
 from seqjax.experiment import rundir
-from seqjax.experiment.session import Session
+from seqjax.experiment.session import Plan, Session
 from seqjax.experiment.source import Source, make_source
 from seqjax.experiment.state import Run, make_boundary, refreshed, save, start_phase
-from seqjax.types import Phase, TrainState
+from seqjax.types import Experiment, Phase, TrainState
 
 MAX_SKIPPED_IN_A_ROW = 10
 
@@ -29,14 +29,31 @@ def train_phases(session: Session, run: Run) -> Run:
     return run
 
 
+def check_phases(experiment: Experiment, plan: Plan) -> None:
+    """Raises UsageError for phases that cannot run as planned."""
+    if plan.driver == "jit" and plan.devices > 1:
+        raise UsageError(f"--driver jit runs on one device, {plan.devices} are asked for; use pmap or shard_map.")
+    for phase in experiment.phases:
+        if experiment.data.validation.num_examples == 0 and (phase.keep_best or phase.patience is not None):
+            raise UsageError("keep_best and patience need a validation split, and this one is empty.")
+        require(phase.steps >= 0, "steps", phase.steps, "0 or more")
+        require(phase.batch_size >= 1, "batch_size", phase.batch_size, "at least 1")
+        require(phase.chapter_steps >= 1, "chapter_steps", phase.chapter_steps, "at least 1")
+        require(phase.patience is None or phase.patience >= 1, "patience", phase.patience, "at least 1")
+        every = phase.refresh_every or phase.chapter_steps
+        require(every % phase.chapter_steps == 0, "refresh_every", every, f"a multiple of {phase.chapter_steps} steps")
+        if phase.batch_size % plan.devices:
+            raise UsageError(f"a batch of {phase.batch_size} does not divide over {plan.devices} devices.")
+        if plan.log_every is not None and phase.chapter_steps % plan.log_every:
+            raise UsageError(
+                f"--log-every {plan.log_every}: expected a divisor of the chapter, {phase.chapter_steps} steps."
+            )
+
+
 def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     log_every = session.plan.log_every or phase.chapter_steps
-    if phase.chapter_steps % log_every:
-        raise UsageError(f"--log-every {log_every}: expected a divisor of the chapter, {phase.chapter_steps} steps.")
-    axis_name = None if session.plan.driver == "jit" else parallel.AXIS
     devices = parallel.local_devices(session.plan.devices)
-    if phase.batch_size % len(devices):
-        raise UsageError(f"a batch of {phase.batch_size} does not divide over {len(devices)} devices.")
+    axis_name = None if session.plan.driver == "jit" else parallel.AXIS
     data = session.experiment.data
     source = make_source(data.train, phase, devices, stream=session.plan.stream or not is_resident(data))
     chapter = train.make_chapter(

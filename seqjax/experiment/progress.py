@@ -2,17 +2,14 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from seqjax.receipt import table
 
-
-class Reporter(Protocol):
-    """Called after each chapter with the steps done, their number in all, and the newest values to show."""
-
-    def __call__(self, done: int, total: int, values: dict[str, float]) -> None: ...
+# called after each chapter with the steps done, their number in all, and the newest values to show
+Reporter = Callable[[int, int, dict[str, float]], None]
 
 
 def say(text: str) -> None:

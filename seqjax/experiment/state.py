@@ -97,7 +97,10 @@ def make_boundary(experiment: Experiment, phase: Phase, seeds: range) -> Any:
             state, key = inputs
             return experiment.validate(train.averaged(state), validation, key)
 
-        scores = lax.map(score, (run.states, keys)).astype(jnp.float32)
+        if validation.num_examples == 0:
+            scores = jnp.full(len(seeds), jnp.nan, jnp.float32)
+        else:
+            scores = lax.map(score, (run.states, keys)).astype(jnp.float32)
         better = run.active & (scores < run.best_score)
         best = run.best
         if phase.keep_best:

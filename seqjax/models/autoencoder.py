@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from seqjax.errors import require
 from seqjax.models.mlp import Activation, activation_function
 from seqjax.types import Params
 
@@ -40,6 +41,13 @@ class Autoencoder(nn.Module):
     dtype: DTypeLike | None = None
 
     def setup(self) -> None:
+        require(
+            len(self.sizes) >= 2 and min(self.sizes) >= 1, "layer sizes", self.sizes, "two or more, each at least 1"
+        )
+        units = self.active_units
+        require(
+            units is None or 1 <= units <= self.sizes[-1], "active_units", units, f"1 to {self.sizes[-1]}, the code"
+        )
         kernel_init, bias_init = nn.initializers.glorot_uniform(), nn.initializers.zeros_init()
         down = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         up = [(after, before) for before, after in reversed(down)]

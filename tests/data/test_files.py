@@ -218,6 +218,14 @@ def test_refused_in_two_lines_that_name_the_file(case, tmp_path):
     assert len(str(caught.value).splitlines()) <= 2
 
 
+def test_row_of_a_large_array_is_named(tmp_path):
+    x = np.zeros((70_000, 100), np.float32)
+    x[60_000, 9] = np.nan
+    np.save(tmp_path / "a.npy", x)
+    with pytest.raises(DataError, match="nan at row 60000, column 9"):
+        load(tmp_path / "a.npy")
+
+
 def test_unreadable_file(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", X)
 

@@ -182,6 +182,17 @@ def test_damaged_preparation_is_redone(damage, tmp_path, offline):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["digits"]
 
 
+def test_other_content_than_the_pinned_is_refused_then_redone(tmp_path, offline, monkeypatch):
+    import sklearn.datasets
+
+    x, label = sklearn.datasets.load_digits(return_X_y=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (16 - x, label))
+        with pytest.raises(DataError, match=r"digits: .* does not have the expected SHA-256"):
+            load("digits", data_dir=tmp_path)
+    assert load("digits", data_dir=tmp_path).train.num_examples == 1257
+
+
 def test_data_directory_that_cannot_be_written(tmp_path, offline):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot prepare data in .*file.*\n.*SEQJAX_DATA_DIR"):

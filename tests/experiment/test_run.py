@@ -1,0 +1,225 @@
+"""A run as a whole, in this process: phases, decisions at chapter boundaries, plans that must not matter."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+from commands import QUICK, command
+
+import seqjax
+from experiments import autoencoder
+from seqjax.errors import Interrupted, UsageError
+from seqjax.experiment import Options, phases, run, rundir, state
+from seqjax.experiment.session import make_plan, make_session
+from seqjax.experiment.source import make_source
+
+
+def receipt_of(tmp_path, config=None, name="run", **options):
+    options = {"seeds": 2, "devices": 1, "run_dir": tmp_path / name} | options
+    return run(config or toy.Config(second_steps=0), toy.build, Options(**options))
+
+
+def rows_of(tmp_path, name="run"):
+    return rundir.read_metrics(tmp_path / name)
+
+
+def test_both_phases_run_and_say_so(tmp_path):
+    receipt = run(toy.Config(), toy.build, Options(seeds=2, devices=1, run_dir=tmp_path / "run"), smoke=toy.SMOKE)
+    rows = rows_of(tmp_path)
+    assert [(r["phase"], r["step"]) for r in rows] == [(0, s) for s in (10, 20, 30, 40)] + [
+        (1, s) for s in (10, 20, 30)
+    ]
+    assert receipt["steps"] == [30, 30]
+    assert receipt["health"] == "ok"
+    assert set(receipt["smoke"]) == {"line/error", "line/step"}
+    # entering negates the weights, so the first loss of the second phase is far above the last of the first
+    assert min(rows[4]["loss"]) > 2 * max(rows[3]["loss"])
+
+
+def test_targets_are_refreshed_every_so_many_steps(tmp_path):
+    experiment = toy.build(toy.Config())
+    session = make_session(experiment, make_plan(Options(seeds=1, devices=1)), tmp_path)
+    trained = phases.train_phases(session, state.restore_or_start(session))
+    # entered at 0.5, refreshed once, after 20 of 30 steps
+    assert float(trained.states.extra["target_scale"][0]) == pytest.approx(0.6)
+
+
+def test_same_seed_same_hash_other_seed_other_hash(tmp_path):
+    one, again = receipt_of(tmp_path, name="a"), receipt_of(tmp_path, name="b")
+    other = receipt_of(tmp_path, name="c", seed=1)
+    assert one["state_sha256"] == again["state_sha256"] != other["state_sha256"]
+    # seed 1 is the second of (0, 1) and the first of (1, 2)
+    assert one["metrics"]["line/error"]["per_seed"][1] == other["metrics"]["line/error"]["per_seed"][0]
+
+
+def test_log_windows_are_means_of_their_steps(tmp_path):
+    receipt_of(tmp_path, name="fine", log_every=1)
+    receipt_of(tmp_path, name="coarse", log_every=5)
+    fine, coarse = rows_of(tmp_path, "fine"), rows_of(tmp_path, "coarse")
+    assert len(fine) == 5 * len(coarse) == 40
+    for i, row in enumerate(coarse):
+        expected = np.mean([r["loss"] for r in fine[5 * i : 5 * i + 5]], axis=0)
+        np.testing.assert_allclose(row["loss"], expected, rtol=1e-6)
+
+
+def test_a_ragged_last_chapter_is_trained_and_logged(tmp_path):
+    receipt = receipt_of(tmp_path, toy.Config(steps=17, second_steps=0))
+    assert receipt["steps"] == [17, 17]
+    assert [r["step"] for r in rows_of(tmp_path)] == [10, 17]
+
+
+def test_keep_best_evaluates_the_step_with_the_best_validation(tmp_path):
+    config = toy.Config(steps=60, second_steps=0, validation_rises_after=30, keep_best=True)
+    receipt = receipt_of(tmp_path, config)
+    last = receipt_of(tmp_path, toy.Config(steps=30, second_steps=0), name="thirty")
+    assert receipt["metrics"]["line/error"]["per_seed"] == last["metrics"]["line/error"]["per_seed"]
+    assert receipt["steps"] == [60, 60]
+
+
+def test_patience_stops_a_seed_for_good(tmp_path):
+    config = toy.Config(steps=90, second_steps=0, validation_rises_after=20, patience=2)
+    assert receipt_of(tmp_path, config)["steps"] == [40, 40]
+    assert rows_of(tmp_path)[-1]["step"] == 40
+
+
+def test_stopped_seeds_log_null_and_stay(tmp_path):
+    experiment = toy.build(toy.Config(second_steps=0))
+    session = make_session(experiment, make_plan(Options(seeds=2, devices=1)), tmp_path)
+    start = state.restore_or_start(session)
+    half = start._replace(active=start.active.at[1].set(False))
+    before = np.asarray(start.states.params["w"][1])
+    trained = phases.train_phases(session, half)
+    np.testing.assert_array_equal(trained.states.params["w"][1], before)
+    assert [row["loss"][1] for row in rundir.read_metrics(tmp_path)] == [None] * 4
+    assert np.asarray(trained.states.step).tolist() == [40, 0]
+
+
+def test_chapters_after_the_first_compile_nothing(tmp_path):
+    compilations = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **kwargs: compilations.append(event) if "backend_compile" in event else None
+    )
+    seen = []
+
+    def reporter(title, start):
+        from contextlib import nullcontext
+
+        return nullcontext(lambda done, total, values: seen.append(len(compilations)))
+
+    experiment = toy.build(toy.Config(steps=55, second_steps=0))
+    session = make_session(experiment, make_plan(Options(seeds=2, devices=1)), tmp_path, reporter=reporter)
+    phases.train_phases(session, state.restore_or_start(session))
+    assert len(seen) == 6
+    assert seen[0] > 0
+    # the second chapter may still compile what fetches results; from there on nothing, the masked tail included
+    assert seen[1:] == [seen[1]] * 5
+    assert seen[1] - seen[0] <= 2
+
+
+def test_streamed_and_resident_batches_are_the_same_bits():
+    experiment = toy.build(toy.Config())
+    phase = experiment.phases[0]
+    device = jax.local_devices()[:1]
+    states = jax.lax.map(phase.learner.init, jax.vmap(jax.random.key)(np.arange(2)))
+    sources = [make_source(experiment.data.train, phase, device, stream=stream) for stream in (False, True)]
+    parts = [next(iter(source.parts(states, 0, 10)))[1] for source in sources]
+    for seed in range(2):
+        one = jax.tree.map(lambda leaf, s=seed: leaf[s], states)
+        for position in range(10):
+            resident, streamed = (
+                s.fetch(p, one._replace(step=jnp.int32(position)), *map(jnp.int32, (seed, position, 0)))
+                for s, p in zip(sources, parts, strict=True)
+            )
+            assert set(resident) == set(streamed)
+            for name in resident:
+                np.testing.assert_array_equal(resident[name], streamed[name])
+
+
+def test_streamed_run_equals_resident_run(tmp_path):
+    config = toy.Config(steps=105, second_steps=0)
+    resident = receipt_of(tmp_path, config, name="resident")
+    streamed = receipt_of(tmp_path, config, name="streamed", stream=True)
+    np.testing.assert_allclose(
+        streamed["metrics"]["line/error"]["per_seed"], resident["metrics"]["line/error"]["per_seed"], rtol=1e-5
+    )
+    for a, b in zip(rows_of(tmp_path, "resident"), rows_of(tmp_path, "streamed"), strict=True):
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("driver", ["pmap", "shard_map"])
+def test_eight_devices_equal_one(tmp_path, driver):
+    one = receipt_of(tmp_path, toy.Config(steps=20, second_steps=10), name="one")
+    eight = receipt_of(tmp_path, toy.Config(steps=20, second_steps=10), name="eight", devices=8, driver=driver)
+    for a, b in zip(rows_of(tmp_path, "one"), rows_of(tmp_path, "eight"), strict=True):
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
+    assert eight["plan"]["driver"] == driver
+    assert eight["metrics"]["line/error"]["mean"] == pytest.approx(one["metrics"]["line/error"]["mean"], rel=1e-4)
+
+
+def test_a_signal_saves_and_the_same_command_continues(tmp_path):
+    whole = receipt_of(tmp_path, toy.Config(), name="whole")
+    experiment, plan = toy.build(toy.Config()), make_plan(Options(seeds=2, devices=1))
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    rundir.claim(run_dir, rundir.described("toy", toy.Config(), plan._asdict()))
+    asked = iter([False, True] + [True] * 9)
+    while True:
+        session = make_session(experiment, plan, run_dir, stop_requested=lambda: next(asked, False))
+        try:
+            phases.train_phases(session, state.restore_or_start(session))
+            break
+        except Interrupted:
+            continue
+    assert receipt_of(tmp_path, toy.Config())["state_sha256"] == whole["state_sha256"]
+    assert rows_of(tmp_path) == rows_of(tmp_path, "whole")
+
+
+def test_finished_run_is_found_again_and_told(tmp_path, capsys):
+    assert command(capsys, "--run-dir", tmp_path, *QUICK, "--smoke")[0] == 0
+    before = (tmp_path / "receipt.json").read_bytes()
+    code, out, _ = command(capsys, "--run-dir", tmp_path, *QUICK, "--smoke")
+    assert code == 0
+    assert f"{tmp_path} is finished." in out
+    assert "pca" in out
+    assert (tmp_path / "receipt.json").read_bytes() == before
+
+
+ALL_OPTIONS = [
+    *[*QUICK, "--smoke", "--hidden", "16", "--code-size", "4", "--tied", "--corruption", "masking"],
+    *["--complexity", "contractive", "--beta", "0.01", "--optimizer", "adamw", "--weight-decay", "1e-3"],
+    *["--clip-norm", "1", "--accumulate", "2", "--ema-decay", "0.9", "--precision", "bfloat16"],
+    *["--keep-best", "--patience", "3", "--warmup-steps", "5"],
+]
+
+
+def test_autoencoder_with_every_option_learns_and_is_loaded_again(tmp_path, capsys):
+    code, out, err = command(capsys, "--run-dir", tmp_path, *ALL_OPTIONS, module=autoencoder)
+    assert code == 0, err
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    measured = {name: m["mean"] for name, m in receipt["metrics"].items()}
+    assert measured["autoencoder/squared_error"] < measured["mean/squared_error"]
+    figures = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert figures == {"learning_curves.png", "reconstructions.png", "code_map.png", "error_against_code_size.png"}
+    for word in ("autoencoder", "pca", "mean", str(tmp_path / "receipt.json")):
+        assert word in out
+
+    loaded = seqjax.load(tmp_path, seed=1)
+    x = jnp.asarray(loaded.experiment.data.test.fields["x"])
+    reconstructed = loaded.functions["decode"](loaded.functions["encode"](x))
+    error = np.square(np.asarray(reconstructed, np.float64) - x).sum(axis=1).mean()
+    assert error == pytest.approx(receipt["metrics"]["autoencoder/squared_error"]["per_seed"][1], rel=1e-3)
+    assert loaded.config.hidden == (16,)
+    with pytest.raises(UsageError, match="seed 7"):
+        seqjax.load(tmp_path, seed=7)
+
+
+def test_load_refuses_what_is_no_run(tmp_path):
+    with pytest.raises(UsageError, match=r"no readable config\.json"):
+        seqjax.load(tmp_path)
+    description = {"experiment": "os; import sys", "config": {}, "plan": {"seed": 0, "seeds": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    with pytest.raises(UsageError, match="experiment name"):
+        seqjax.load(tmp_path)
