@@ -110,15 +110,18 @@ class Experiment(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A recurrence.
+    """A recurrence; only `step` is needed by all that runs one, the others may be `None`.
 
     init: `(key, input_size) -> params`.
     initial_carry: `(params, batch_size) -> carry`.
     step: `(params, carry, x [B D]) -> (carry, y [B H])`, a scan body once `params` are bound.
     sweep: the whole sequence by a hand-written rule with the values of `step` scanned, or `None` where there is none.
+    gates: `(params, carry, x) -> {name: (value [B H], slope [B H])}`, the squashed values inside the step, for
+        diagnosis, or `None`.
     """
 
-    init: Callable[..., Params]
-    initial_carry: Callable[..., PyTree[Array]]
+    init: Callable[..., Params] | None
+    initial_carry: Callable[..., PyTree[Array]] | None
     step: Callable[..., tuple[PyTree[Array], Array]]
     sweep: Callable[..., Any] | None = None
+    gates: Callable[..., dict[str, Any]] | None = None

@@ -1,0 +1,62 @@
+"""What a loop over time reads, and how it is masked, padded and cut into segments. Time-major throughout."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, PyTree
+
+
+class Steps(NamedTuple):
+    """What a loop reads at each step; a mask is `None` where every step is valid, or no step a reset.
+
+    xs: `[T B D]`, zeros at invalid steps.
+    valid: `[T B]`; an invalid step leaves the carry as it is and puts out zeros.
+    resets: `[T B]`, where the carry is replaced by a fresh one before the step; False at invalid steps.
+    """
+
+    xs: PyTree[Array]
+    valid: Array | None
+    resets: Array | None
+
+
+def select(mask: Bool[Array, " B"], yes: PyTree[Array], no: PyTree[Array]) -> PyTree[Array]:
+    """`yes` for the examples where `mask` holds, else `no`; leaves are `[B ...]`."""
+
+    def leaf(yes, no):
+        return jnp.where(mask.reshape(mask.shape + (1,) * (yes.ndim - mask.ndim)), yes, no)
+
+    return jax.tree.map(leaf, yes, no)
+
+
+def segment_length(num_steps: int) -> int:
+    """The divisor of `num_steps` nearest to its square root in ratio; the root itself where none is within twice."""
+    root = math.isqrt(num_steps)
+    near = [n for n in range(max(1, root // 2), 2 * root + 1) if num_steps % n == 0]
+    return min(near, key=lambda n: abs(math.log(n / math.sqrt(num_steps))), default=root)
+
+
+def padded_steps(steps: Steps, multiple: int) -> Steps:
+    """Invalid steps appended until their number is a multiple."""
+    num_steps = jax.tree.leaves(steps.xs)[0].shape[0]
+    extra = -num_steps % multiple
+    if extra == 0:
+        return steps
+
+    def pad(a):
+        return jnp.pad(a, [(0, extra)] + [(0, 0)] * (a.ndim - 1))
+
+    valid = jnp.ones(steps.xs.shape[:2], bool) if steps.valid is None else steps.valid
+    return Steps(pad(steps.xs), pad(valid), None if steps.resets is None else pad(steps.resets))
+
+
+def split_time(tree: PyTree[Array], length: int) -> PyTree[Array]:
+    """`[T ...]` to `[T/length length ...]`."""
+    return jax.tree.map(lambda a: a.reshape(-1, length, *a.shape[1:]), tree)
+
+
+def join_time(tree: PyTree[Array]) -> PyTree[Array]:
+    """`[segments length ...]` to `[T ...]`."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
