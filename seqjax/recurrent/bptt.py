@@ -19,7 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
 from seqjax.recurrent.reverse_only import reverse_only
-from seqjax.recurrent.steps import Steps, join_time, padded_steps, segment_length, select, split_time
+from seqjax.recurrent.steps import Steps, join_time, padded_steps, padded_time, segment_length, select, split_time
 from seqjax.recurrent.weights import require_weights
 from seqjax.types import Params
 
@@ -78,12 +78,12 @@ def swept(plan: Plan, params, carry, fresh, steps: Steps):
 def forward(plan: Plan, params, carry, fresh, steps):
     params, carry, fresh, steps = jax.tree.map(lambda p: p.value, (params, carry, fresh, steps), is_leaf=is_primal)
     fused = plan.rule.fuse(params)
-    if plan.residuals == "segments":
-        carry, ys, starts = segmented_forward(plan, fused, carry, fresh, steps)
-        return (carry, ys), (params, fresh, steps, starts)
-
-    keep = (lambda carry, gates: (carry, gates)) if plan.residuals == "full" else (lambda carry, gates: (carry, None))
-    carry, (ys, kept) = forward_scan(plan, fused, carry, fresh, steps, keep)
+    if plan.residuals == "full":
+        carry, (ys, kept) = forward_scan(plan, fused, carry, fresh, steps, lambda carry, gates: (carry, gates))
+    elif plan.residuals == "lean":
+        carry, (ys, kept) = forward_scan(plan, fused, carry, fresh, steps, lambda carry, gates: carry)
+    else:
+        carry, ys, kept = segmented_forward(plan, fused, carry, fresh, steps)
     return (carry, ys), (params, fresh, steps, kept)
 
 
@@ -91,15 +91,13 @@ def backward(plan: Plan, residuals, cotangents):
     params, fresh, steps, kept = residuals
     d_carry, d_ys = cotangents
     d_carry = jax.tree.map(lambda d: jnp.zeros(d.shape, d.dtype) if isinstance(d, SymbolicZero) else d, d_carry)
-    if plan.residuals == "segments":
-        d_params, d_carry, d_fresh, d_xs = segmented_backward(plan, params, fresh, steps, kept, d_carry, d_ys)
-    else:
+    if plan.residuals == "full":
         fused = plan.rule.fuse(params)
+        d_carry, d_fresh, deltas = backward_scan(plan, fused, *kept, steps, d_carry, zeros_like(fresh), d_ys)
         carries, gates = kept
-        if gates is None:
-            gates = plan.rule.activate(fused, carries, steps.xs)
-        d_carry, d_fresh, deltas = backward_scan(plan, fused, carries, gates, steps, d_carry, zeros_like(fresh), d_ys)
         d_params, d_xs = plan.rule.products(params, carries, steps.xs, gates, deltas)
+    else:
+        d_params, d_carry, d_fresh, d_xs = segmented_backward(plan, params, fresh, steps, kept, d_carry, d_ys)
     return d_params, d_carry, d_fresh, Steps(d_xs.astype(steps.xs.dtype), None, None)
 
 
@@ -158,7 +156,7 @@ def backward_scan(plan, fused, carries, gates, steps: Steps, d_carry, d_fresh, d
 
 
 def segmented_forward(plan, fused, carry, fresh, steps: Steps):
-    """Keeps the carry at the start of each segment only."""
+    """Returns the last carry, the outputs, and the carry at the start of each segment."""
     num_steps = steps.xs.shape[0]
     length = segment_length(num_steps)
 
@@ -171,26 +169,40 @@ def segmented_forward(plan, fused, carry, fresh, steps: Steps):
     return carry, join_time(ys)[:num_steps], starts
 
 
-def segmented_backward(plan, params, fresh, steps: Steps, starts, d_carry, d_ys):
-    """Runs each segment again from its start, last segment first, and goes back through it."""
+def segmented_backward(plan, params, fresh, steps: Steps, kept, d_carry, d_ys):
+    """Goes back through one segment at a time, so that the gates and deltas of one only exist at once.
+
+    kept: the carry before every step, from which one product makes the gates of a segment (`lean`), or the carry before
+        each segment, which is then run again (`segments`).
+    """
     fused = plan.rule.fuse(params)
     num_steps = steps.xs.shape[0]
     length = segment_length(num_steps)
     silent = isinstance(d_ys, SymbolicZero)
+    lean = plan.residuals == "lean"
+
+    def recalled(kept, steps):
+        if lean:
+            return kept, plan.rule.activate(fused, kept, steps.xs)
+        _, (_, (carries, gates)) = forward_scan(plan, fused, kept, fresh, steps, lambda carry, gates: (carry, gates))
+        return carries, gates
 
     def segment(gradients, now):
         d_params, d_carry, d_fresh = gradients
-        start, steps, d_ys_here = now
-        _, (_, (carries, gates)) = forward_scan(plan, fused, start, fresh, steps, lambda carry, gates: (carry, gates))
+        kept, steps, d_ys_here = now
+        carries, gates = recalled(kept, steps)
         d_ys_here = d_ys if silent else d_ys_here
         d_carry, d_fresh, deltas = backward_scan(plan, fused, carries, gates, steps, d_carry, d_fresh, d_ys_here)
         d_params_here, d_xs = plan.rule.products(params, carries, steps.xs, gates, deltas)
         return (jax.tree.map(jnp.add, d_params, d_params_here), d_carry, d_fresh), d_xs
 
+    def segments(tree):
+        return split_time(padded_time(tree, length), length)
+
     over = (
-        starts,
+        segments(kept) if lean else kept,
         split_time(padded_steps(steps, length), length),
-        None if silent else split_time(padded_steps(Steps(d_ys, None, None), length).xs, length),
+        None if silent else segments(d_ys),
     )
     zero = (zeros_like(params), d_carry, zeros_like(fresh))
     (d_params, d_carry, d_fresh), d_xs = lax.scan(segment, zero, over, reverse=not plan.reverse)

@@ -17,6 +17,7 @@ from seqjax.recurrent.weights import (
     glorot_uniform,
     matmul,
     orthogonal,
+    own_input_size,
     require_matrix,
     require_weights,
     summed,
@@ -64,6 +65,7 @@ def elman(
         return params | ({"initial_h": jnp.zeros(hidden_size)} if learned_carry else {})
 
     def initial_carry(params: Params, batch_size: int) -> Float[Array, "B H"]:
+        require_weights(params, weight_shapes(own_input_size(params)))
         return batched(params["initial_h"] if learned_carry else jnp.zeros_like(params["bias"]), batch_size)
 
     def pre_activation(params: Params, h: Array, x: Array) -> Array:

@@ -16,6 +16,7 @@ from seqjax.recurrent.weights import (
     glorot_uniform,
     matmul,
     orthogonal,
+    own_input_size,
     require_matrix,
     require_weights,
     summed,
@@ -73,6 +74,7 @@ def gru(
         return params | ({"initial_h": jnp.zeros(hidden_size)} if learned_carry else {})
 
     def initial_carry(params: Params, batch_size: int) -> Float[Array, "B H"]:
+        require_weights(params, weight_shapes(own_input_size(params)))
         dtype = params["bias"].dtype
         return batched(params["initial_h"] if learned_carry else jnp.zeros(hidden_size, dtype), batch_size)
 

@@ -13,6 +13,7 @@ from seqjax.recurrent.weights import (
     gate_blocks,
     glorot_uniform,
     orthogonal,
+    own_input_size,
     require_matrix,
     require_weights,
 )
@@ -71,6 +72,7 @@ def layer_norm_lstm(
         return params
 
     def initial_carry(params: Params, batch_size: int) -> LSTMCarry:
+        require_weights(params, weight_shapes(own_input_size(params)))
         if learned_carry:
             return LSTMCarry(batched(params["initial_h"], batch_size), batched(params["initial_c"], batch_size))
         zeros = batched(jnp.zeros(hidden_size, params["bias"].dtype), batch_size)

@@ -18,6 +18,7 @@ from seqjax.recurrent.weights import (
     glorot_uniform,
     matmul,
     orthogonal,
+    own_input_size,
     require_matrix,
     require_weights,
     summed,
@@ -101,6 +102,7 @@ def lstm(
         return params
 
     def initial_carry(params: Params, batch_size: int) -> LSTMCarry:
+        require_weights(params, weight_shapes(own_input_size(params)))
         if learned_carry:
             return LSTMCarry(batched(params["initial_h"], batch_size), batched(params["initial_c"], batch_size))
         dtype = params["bias"].dtype

@@ -89,8 +89,9 @@ def require_lengths(lengths: Array, num_steps: int, batch_size: int) -> None:
         raise UsageError(f"lengths: found shape {jnp.shape(lengths)}, expected {(batch_size,)}")
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise UsageError(f"lengths: found dtype {jnp.result_type(lengths)}, expected integers")
-    if isinstance(lengths, jax.core.Tracer):
+    if isinstance(lengths, jax.core.Tracer) or not getattr(lengths, "is_fully_addressable", True):
         return
+    lengths = np.asarray(lengths)  # a constant under jit: a reduction by jax would be traced
     low, high = int(np.min(lengths, initial=0)), int(np.max(lengths, initial=0))
     if low < 0 or high > num_steps:
         raise UsageError(f"lengths: found values from {low} to {high}, expected 0 to {num_steps}, the number of steps")

@@ -33,30 +33,34 @@ def select(mask: Bool[Array, " B"], yes: PyTree[Array], no: PyTree[Array]) -> Py
 
 def segment_length(num_steps: int) -> int:
     """The divisor of `num_steps` nearest to its square root in ratio; the root itself where none is within twice."""
-    root = math.isqrt(num_steps)
-    near = [n for n in range(max(1, root // 2), 2 * root + 1) if num_steps % n == 0]
-    return min(near, key=lambda n: abs(math.log(n / math.sqrt(num_steps))), default=root)
+    root = max(1, math.isqrt(num_steps))
+    near = [n for n in range(max(1, root // 2), 2 * root + 1) if num_steps and num_steps % n == 0]
+    return min(near, key=lambda n: abs(math.log(n * n / num_steps)), default=root)
+
+
+def padded_time(tree: PyTree[Array], multiple: int) -> PyTree[Array]:
+    """Zeros appended to the time axis until it is a multiple."""
+
+    def pad(a):
+        extra = -a.shape[0] % multiple
+        return jnp.pad(a, [(0, extra)] + [(0, 0)] * (a.ndim - 1)) if extra else a
+
+    return jax.tree.map(pad, tree)
 
 
 def padded_steps(steps: Steps, multiple: int) -> Steps:
     """Invalid steps appended until their number is a multiple."""
-    num_steps = jax.tree.leaves(steps.xs)[0].shape[0]
-    extra = -num_steps % multiple
-    if extra == 0:
-        return steps
-
-    def pad(a):
-        return jnp.pad(a, [(0, extra)] + [(0, 0)] * (a.ndim - 1))
-
-    valid = jnp.ones(steps.xs.shape[:2], bool) if steps.valid is None else steps.valid
-    return Steps(pad(steps.xs), pad(valid), None if steps.resets is None else pad(steps.resets))
+    num_steps, batch_size = steps.xs.shape[:2]
+    if num_steps % multiple and steps.valid is None:
+        steps = steps._replace(valid=jnp.ones((num_steps, batch_size), bool))
+    return padded_time(steps, multiple)
 
 
 def split_time(tree: PyTree[Array], length: int) -> PyTree[Array]:
     """`[T ...]` to `[T/length length ...]`."""
-    return jax.tree.map(lambda a: a.reshape(-1, length, *a.shape[1:]), tree)
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] // length, length, *a.shape[1:]), tree)
 
 
 def join_time(tree: PyTree[Array]) -> PyTree[Array]:
     """`[segments length ...]` to `[T ...]`."""
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), tree)

@@ -34,10 +34,16 @@ def require_weights(params: Params, expected: dict[str, tuple[int, ...]]) -> Non
             raise UsageError(f"params[{name!r}]: found shape {jnp.shape(params[name])}, expected {shape}")
 
 
+def own_input_size(params: Params) -> int:
+    """D as the weights have it; 0 where they are none of a cell's, for `require_weights` to say so."""
+    shape = jnp.shape(params["input_kernel"]) if isinstance(params, dict) and "input_kernel" in params else ()
+    return shape[0] if shape else 0
+
+
 def require_matrix(name: str, value: Array) -> None:
     """Raises `UsageError` unless `value` has the two axes `[B, D]`."""
     if jnp.ndim(value) != 2:
-        raise UsageError(f"{name}: found shape {jnp.shape(value)}, expected the two axes [B, D]")
+        raise UsageError(f"{name}: found shape {jnp.shape(value)} at a step, expected [B, D]")
 
 
 def matmul(x: Float[Array, "... D"], kernel: Float[Array, "D H"], product_dtype: DTypeLike | None) -> Array:
