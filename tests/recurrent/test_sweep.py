@@ -147,7 +147,7 @@ def test_forward_mode_says_to_use_unroll(policy):
         lambda: jax.jacfwd(f)(xs),
         lambda: jax.hessian(lambda x: f(x).sum())(xs),
     ):
-        with pytest.raises(UsageError, match="reverse mode only.*for forward mode .* use `unroll`"):
+        with pytest.raises(UsageError, match=r"reverse mode only.*for forward mode .* use `unroll`"):
             attempt()
 
 

@@ -1,0 +1,147 @@
+"""Stacked and bidirectional recurrences as a Flax module."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int, PyTree
+
+from seqjax.errors import UsageError
+from seqjax.recurrent import sweep, unroll
+from seqjax.recurrent.bptt import Residuals
+from seqjax.types import Cell, Key
+
+Carries = Sequence[Sequence[PyTree[Array]]]  # [layer][direction], the forward direction first
+
+
+class RNN(nn.Module):
+    """A stack of recurrent layers; each layer reads the outputs of the one below, both directions side by side.
+
+        model = RNN(lstm, 128, num_layers=2, bidirectional=True)
+        outputs = model.apply(variables, inputs, seq_lengths=lengths)
+
+    cell: `hidden_size -> Cell`, such as `lstm`, or `functools.partial(lstm, projection_size=64)`.
+    dropout: rate at which outputs of all layers but the last are dropped, when a call is given a `key`.
+    variational: one mask for all steps of an example, as of Gal & Ghahramani (2016) between layers, instead of one a
+        step. States are never dropped within a layer.
+    residuals: what `sweep` keeps for the backward pass; `None` to use `unroll`, as for forward-mode derivatives. Cells
+        without a hand-written rule are unrolled anyway.
+    time_major, return_carry, reverse, keep_order: defaults of the arguments of the same names.
+
+    Params: for each layer and direction the cell's own, under `layer_0_forward`, `layer_0_backward`, ...
+    """
+
+    cell: Callable[[int], Cell]
+    hidden_size: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    variational: bool = False
+    residuals: Residuals | None = "full"
+    time_major: bool = False
+    return_carry: bool = False
+    reverse: bool = False
+    keep_order: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "..."],
+        *,
+        initial_carry: Carries | None = None,
+        seq_lengths: Int[Array, " B"] | None = None,
+        resets: Bool[Array, "..."] | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        key: Key | None = None,
+        index: Int[Array, " B"] | None = None,
+    ) -> Any:
+        """Outputs `[B T H]` (`[B T 2H]` in both directions), or `(carries, outputs)` with `return_carry`.
+
+        initial_carry: `[layer][direction]`, as returned; default the cells' own.
+        seq_lengths, resets: as `lengths` and `resets` of `unroll`; outputs past the length are zeros.
+        reverse: runs from the last valid step to the first and puts outputs out in that order, padding last;
+            with `keep_order` in the order of the inputs.
+        key, index: for dropout in training, the step's key and the global index of each example: an example's mask is
+            the same however the batch is shared out. Without a key nothing is dropped.
+
+        Raises `UsageError` as `unroll`, on a carry that lacks a layer or direction, and on a key without an index.
+        """
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        if reverse and self.bidirectional:
+            raise UsageError("reverse: found True, expected False with bidirectional=True, which runs both ways")
+        if key is not None and self.dropout and index is None:
+            raise UsageError("index: found None, expected the global index [B] of each example, with key and dropout")
+        cell = self.cell(self.hidden_size)
+        directions = ("forward", "backward") if self.bidirectional else ("forward",)
+        require_carries(initial_carry, self.num_layers, len(directions))
+
+        xs, carries = inputs, []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and key is not None:
+                masks = dropout_masks(
+                    jax.random.fold_in(key, layer), index, xs, self.dropout, self.variational, time_major
+                )
+                xs = xs * masks
+            ends, outputs = [], []
+            for k, direction in enumerate(directions):
+                params = self.param(f"layer_{layer}_{direction}", cell.init, xs.shape[-1])
+                options = {"lengths": seq_lengths, "resets": resets, "time_major": time_major}
+                options |= {"reverse": reverse or direction == "backward"}
+                begin = None if initial_carry is None else initial_carry[layer][k]
+                if self.residuals is None or cell.sweep is None:
+                    end, ys = unroll(cell, params, xs, begin, **options)
+                else:
+                    end, ys = sweep(cell, params, xs, begin, residuals=self.residuals, **options)
+                ends.append(end)
+                outputs.append(ys)
+            carries.append(tuple(ends))
+            xs = jnp.concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]
+
+        if reverse and not (self.keep_order if keep_order is None else keep_order):
+            xs = reversed_within(xs, seq_lengths, time_major=time_major)
+        return (tuple(carries), xs) if (self.return_carry if return_carry is None else return_carry) else xs
+
+
+def require_carries(carries: Carries | None, num_layers: int, num_directions: int) -> None:
+    if carries is None:
+        return
+    found = [len(layer) if isinstance(layer, tuple | list) else 0 for layer in carries]
+    if type(carries) not in (tuple, list) or found != [num_directions] * num_layers:
+        raise UsageError(
+            f"initial_carry: found {len(found)} layers with {found} directions, "
+            f"expected carry[layer][direction] with {num_layers} layers of {num_directions}"
+        )
+
+
+def dropout_masks(
+    key: Key, index: Int[Array, " B"], xs: Float[Array, "..."], rate: float, constant: bool, time_major: bool
+) -> Float[Array, "..."]:
+    """0 or `1 / (1 - rate)` for each value of `xs`, drawn from the example's own key; `constant` over time."""
+    num_steps = xs.shape[0 if time_major else 1]
+
+    def mask(example):
+        shape = (1 if constant else num_steps, xs.shape[-1])
+        kept = jax.random.bernoulli(jax.random.fold_in(key, example), 1 - rate, shape)
+        return jnp.where(kept, 1 / (1 - rate), 0).astype(xs.dtype)
+
+    return jax.vmap(mask, out_axes=1 if time_major else 0)(index)
+
+
+def reversed_within(
+    xs: Float[Array, "..."], lengths: Int[Array, " B"] | None, *, time_major: bool = False
+) -> Float[Array, "..."]:
+    """Each example's valid steps in reverse order, its padding left where it is."""
+    if lengths is None:
+        return jnp.flip(xs, axis=0 if time_major else 1)
+    xs = jnp.swapaxes(xs, 0, 1) if time_major else xs
+    steps = jnp.arange(xs.shape[1])[None, :]
+    source = jnp.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    xs = jnp.take_along_axis(xs, source[:, :, None], axis=1)
+    return jnp.swapaxes(xs, 0, 1) if time_major else xs
