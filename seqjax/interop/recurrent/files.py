@@ -1,6 +1,8 @@
 """Recurrent weights in `.npz` and `.safetensors` files: plain arrays by name, and the order of their gates."""
 
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -63,18 +65,17 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     """The arrays of a file and its gate order."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
+    suffix = suffix_of(path)
     try:
-        if suffix_of(path) == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+        if suffix == ".npz":
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = dict(file)
             order = arrays.pop(GATE_ORDER, None)
             return arrays, None if order is None else str(order)
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(GATE_ORDER)  # noqa: SIM118
-    except UsageError:
-        raise
-    except (OSError, ValueError, EOFError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read as {path.suffix}: {error}") from error
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read as {suffix}: {error}") from error
 
 
 def suffix_of(path: str | Path) -> str:

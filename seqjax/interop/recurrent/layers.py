@@ -83,7 +83,7 @@ def require_shape(name: str, array: Any, expected: tuple[int, ...]) -> None:
         raise UsageError(f"{name}: found shape {np.shape(array)}, expected {tuple(expected)}")
 
 
-def reordered(array: np.ndarray, found: str, expected: str) -> np.ndarray:
+def reordered(array: Any, found: str, expected: str) -> np.ndarray:
     """The blocks of the last axis, one a gate, from the order of the letters `found` to that of `expected`."""
     if sorted(found) != sorted(expected):
         raise UsageError(f"gate order: found {','.join(found)}, expected an order of {','.join(expected)}")
