@@ -116,7 +116,7 @@ class Cell(NamedTuple):
     initial_carry: `(params, batch_size) -> carry`.
     step: `(params, carry, x [B D]) -> (carry, y [B H])`, a scan body once `params` are bound.
     sweep: the whole sequence by a hand-written rule with the values of `step` scanned, or `None` where there is none.
-    gates: `(params, carry, x) -> {name: (value [B H], slope [B H])}`, the squashed values inside the step, for
+    gates: `(params, carry, x) -> {name: recurrent.Gate}`, the squashed values inside the step and their slopes, for
         diagnosis, or `None`.
     """
 
