@@ -5,11 +5,14 @@ of any frame of ours. The mark is the identity; its tangent transposes like the 
 would evaluate it.
 """
 
-from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jaxtyping import PyTree
 
 from seqjax.errors import UsageError
 
@@ -36,5 +39,7 @@ tangent_p.def_impl(refuse)
 mlir.register_lowering(tangent_p, refuse)
 ad.deflinear2(tangent_p, lambda cotangent, x: [cotangent])
 
-reverse_only = partial(jax.tree.map, marked_p.bind)
-"""`tree -> tree`, the identity on every array."""
+
+def reverse_only(tree: PyTree[Any]) -> PyTree[Array]:
+    """The same arrays, differentiable in reverse mode only."""
+    return jax.tree.map(lambda x: marked_p.bind(jnp.asarray(x)), tree)

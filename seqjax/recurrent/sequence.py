@@ -101,7 +101,9 @@ def require_like(carry: PyTree[Array], expected: PyTree[Any], name: str = "carry
     """Raises `UsageError` unless `carry` has the structure, shapes and dtypes of `expected`."""
 
     def described(tree):
-        return jax.tree.map(lambda leaf: f"{jnp.result_type(leaf).name}{list(jnp.shape(leaf))}", tree)
+        return jax.tree.map(
+            lambda leaf: f"{getattr(leaf, 'dtype', None) or jnp.result_type(leaf)}{list(jnp.shape(leaf))}", tree
+        )
 
     if described(carry) != described(expected) or jax.tree.structure(carry) != jax.tree.structure(expected):
         raise UsageError(f"{name}: found {described(carry)}, expected {described(expected)}")

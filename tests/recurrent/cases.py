@@ -17,6 +17,7 @@ SWEPT = {
     "lstm": lstm(HIDDEN_SIZE),
     "lstm_projection": lstm(HIDDEN_SIZE, projection_size=PROJECTION_SIZE),
     "gru": gru(HIDDEN_SIZE),
+    "gru_learned_carry": gru(HIDDEN_SIZE, learned_carry=True),  # resets hand it a gradient
     "gru_reset_before": gru(HIDDEN_SIZE, reset_after=False),
 }
 CELLS = SWEPT | {"elman_relu": elman(HIDDEN_SIZE, jax.nn.relu), "layer_norm_lstm": layer_norm_lstm(HIDDEN_SIZE)}
@@ -27,6 +28,7 @@ ORACLES = {
     "lstm": lstm_steps,
     "lstm_projection": lstm_steps,
     "gru": gru_steps,
+    "gru_learned_carry": gru_steps,
     "gru_reset_before": gru_steps,
     "layer_norm_lstm": layer_norm_lstm_steps,
 }
