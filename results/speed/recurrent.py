@@ -2,9 +2,10 @@
 
 A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, no optimiser. All
 versions run in one process, in turn, each repetition beginning with another one; the table gives the median and the
-quartiles. `full again` is `full` a second time: what two equal programs differ by is the noise.
+quartiles. `full again` is `full` a second time: what a program differs by from itself is the noise.
 
-Run: `python -m results.speed.recurrent` (quiet machine; another process's load distorts PyTorch's times most).
+Run: `python -m results.speed.recurrent`, on a quiet machine: under another process's load PyTorch's threads wait for
+each other, and its times grow a hundredfold.
 One shape: `python -m results.speed.recurrent --cells lstm --shapes 32,28,28,128 --repetitions 10`
 """
 
@@ -123,7 +124,7 @@ def versions_of(cell_name: str, shape: tuple[int, ...]) -> dict[str, Version]:
     batch_size, num_steps, input_size, hidden_size = shape
     xs = jax.random.normal(jax.random.key(1), (batch_size, num_steps, input_size))
     versions = {p: seqjax_version(cell_name, hidden_size, xs, p) for p in (*POLICIES, "unroll")}
-    versions["full again"] = seqjax_version(cell_name, hidden_size, xs, "full")
+    versions["full again"] = versions["full"]
     versions["flax.linen.RNN"] = flax_version(cell_name, hidden_size, xs)
     for name, make in (("torch", torch_version), ("keras", keras_version)):
         if importlib.util.find_spec(name):

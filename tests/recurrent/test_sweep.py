@@ -17,15 +17,6 @@ NUM_STEPS = 17  # no divisor near its root: the last segment is padded
 LENGTHS = (17, 0, 9)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """The algebra is held here, as shipped it is compiled in the golden tests: half the time goes into optimisation."""
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def run(name, policy, *args, **options):
     if policy == "unroll":
         return unroll(CELLS[name], *args, **options)

@@ -1,0 +1,18 @@
+"""Quick compilation for the tests of this folder that hold the algebra."""
+
+import jax
+import pytest
+
+AS_SHIPPED = ("test_golden", "test_memory")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation(request):
+    """Half of these tests' time would go into optimising programs that run once."""
+    if request.module.__name__ in AS_SHIPPED:
+        yield
+        return
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
