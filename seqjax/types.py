@@ -76,6 +76,8 @@ class Phase(NamedTuple):
     refresh: `(state, training split) -> state`, every `refresh_every` steps, at a chapter boundary.
     patience: chapters without a better validation score after which a seed stops; `None` for no early stopping.
     keep_best: evaluate the parameters with the best validation score instead of the last.
+    batch_at: `(split, key, step, *, batch_size, shard, num_shards) -> batch`, pure; `None` for the split's rows in an
+        order of their own each epoch. Others make fresh examples from the key, or walk along streams.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Phase(NamedTuple):
     enter: Callable[[TrainState, Split, Key], TrainState] | None = None
     refresh: Callable[[TrainState, Split], TrainState] | None = None
     refresh_every: int | None = None
+    batch_at: Callable[..., Batch] | None = None
 
 
 class Experiment(NamedTuple):

@@ -10,6 +10,7 @@ from jax import Array, lax
 from seqjax import parallel
 from seqjax.data.batches import batch_at, intensities
 from seqjax.data.stream import streamed_batches
+from seqjax.errors import UsageError
 from seqjax.train import Fetch
 from seqjax.types import Batch, Key, Phase, Split, TrainState
 
@@ -30,7 +31,14 @@ def data_key(key: Key) -> Key:
 
 
 def make_source(split: Split, phase: Phase, devices: Sequence[jax.Device], *, stream: bool) -> Source:
-    """The batches of a phase for `devices`, the same bits either way."""
+    """The batches of a phase for `devices`, the same bits either way.
+
+    Raises UsageError for a stream of batches that are not rows of the split.
+    """
+    if stream and phase.batch_at is not None:
+        raise UsageError(
+            f"phase {phase.name} makes its own batches, which cannot be streamed; run it without --stream."
+        )
     return _streamed(split, phase, devices) if stream else _resident(split, phase, devices)
 
 
@@ -39,7 +47,9 @@ def _resident(split: Split, phase: Phase, devices: Sequence[jax.Device]) -> Sour
 
     def fetch(split: Split, state: TrainState, seed: Array, position: Array, shard: Array) -> Batch:
         key = data_key(state.key)
-        return batch_at(split, key, state.step, batch_size=phase.batch_size, shard=shard, num_shards=len(devices))
+        return (phase.batch_at or batch_at)(
+            split, key, state.step, batch_size=phase.batch_size, shard=shard, num_shards=len(devices)
+        )
 
     def parts(states: TrainState, done: int, count: int) -> Iterator[tuple[int, Any]]:
         yield done, on_device

@@ -138,6 +138,25 @@ def test_streamed_and_resident_batches_are_the_same_bits():
                 np.testing.assert_array_equal(resident[name], streamed[name])
 
 
+def test_a_phase_may_make_its_own_batches():
+    def fresh(split, key, step, *, batch_size, shard, num_shards):
+        x = jax.random.normal(jax.random.fold_in(key, step), (batch_size, 4))
+        return {"x": x, "y": x[:, :1], "index": jnp.arange(batch_size)}
+
+    experiment = toy.build(toy.Config())
+    phase = experiment.phases[0]._replace(batch_at=fresh)
+    device = jax.local_devices()[:1]
+    source = make_source(experiment.data.train, phase, device, stream=False)
+    one = phase.learner.init(jax.random.key(0))
+    states = jax.tree.map(lambda leaf: leaf[None], one)
+    ((_, part),) = source.parts(states, 0, 10)
+    batches = [source.fetch(part, one._replace(step=jnp.int32(s)), *map(jnp.int32, (0, s, 0)))["x"] for s in (3, 3, 4)]
+    np.testing.assert_array_equal(batches[0], batches[1])
+    assert not np.array_equal(batches[0], batches[2])
+    with pytest.raises(UsageError, match="phase fit makes its own batches"):
+        make_source(experiment.data.train, phase, device, stream=True)
+
+
 def test_streamed_run_equals_resident_run(tmp_path):
     config = toy.Config(steps=105, second_steps=0)
     resident = receipt_of(tmp_path, config, name="resident")
