@@ -157,15 +157,16 @@ def build(config: Config) -> Experiment:
                 return losses.l2_norm(code)
             case "contractive":
                 return losses.contractive_penalty(functools.partial(encode, params), x)
-        return jnp.zeros(len(x))
 
     def loss(params, batch, key, state):
         x = flat(batch)
         seen = corrupted(x, key, batch["index"])
         outputs, code = model.apply(params, seen)
-        reconstruction, complexity = reconstruction_loss(outputs, x), complexity_loss(params, seen, code)
-        objective = config.alpha * reconstruction + config.beta * complexity
-        return objective, train.Aux({"reconstruction": reconstruction, "complexity": complexity})
+        terms = {"reconstruction": reconstruction_loss(outputs, x)}
+        if config.complexity == "none":
+            return config.alpha * terms["reconstruction"], train.Aux(terms)
+        terms["complexity"] = complexity_loss(params, seen, code)
+        return config.alpha * terms["reconstruction"] + config.beta * terms["complexity"], train.Aux(terms)
 
     learner = train.minimise(
         loss,

@@ -36,7 +36,8 @@ def _subplots(rows: int, columns: int, size: tuple[float, float], **options: Any
 def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Figure:
     """Each metric of `metrics.jsonl` over the steps: the mean over seeds, and a band from the least to the greatest."""
     names = list(dict.fromkeys(n for row in rows for n in row if isinstance(row[n], list) and n != "validation"))
-    names = [n for n in names if n not in ("loss", "gradient_norm")]
+    # a single term is the loss itself: one panel says it
+    names = [n for n in names if n not in ("loss", "gradient_norm") and any(r.get(n) != r.get("loss") for r in rows)]
     shown = [["loss", "validation"], *([n] for n in names), ["gradient_norm"]]
     columns = min(3, len(shown))
     count = -(-len(shown) // columns)
