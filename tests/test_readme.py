@@ -1,0 +1,31 @@
+"""What the README shows, runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from experiments import autoencoder
+from seqjax.experiment.options import parse
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "DIGEST" not in b]
+COMMANDS = [line.split("#")[0] for line in README.splitlines() if "-m experiments.autoencoder" in line]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_python_blocks(block):
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--help" not in c])
+def test_commands_are_understood(command):
+    arguments = shlex.split(command)[3:]
+    config, _ = parse(autoencoder.Config, "", "autoencoder", arguments)
+    assert config != autoencoder.Config()
+
+
+def test_there_is_something_to_test():
+    assert len(BLOCKS) >= 2
+    assert len(COMMANDS) >= 3
