@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from seqjax.data.files import SUFFIXES, file_dataset
 from seqjax.data.prepared import data_directory, prepared_arrays
 from seqjax.data.splits import tail_as_validation
 from seqjax.errors import DataError
-from seqjax.types import Dataset, Split
+from seqjax.types import Dataset
 
 NAMES = ("digits", "mnist", "fashion_mnist")
 RESIDENT_BYTES = 2 * 2**30
@@ -53,15 +52,6 @@ def is_resident(dataset: Dataset, *, limit_bytes: int = RESIDENT_BYTES) -> bool:
     splits = (dataset.train, dataset.validation, dataset.test)
     sizes = [np.prod(f.shape, dtype=np.int64) * f.dtype.itemsize for split in splits for f in split.fields.values()]
     return int(sum(sizes)) <= limit_bytes
-
-
-def on_device(dataset: Dataset) -> Dataset:
-    """The same data set with its fields on the default device, as `batch_at` wants them inside a jitted program."""
-
-    def moved(split: Split) -> Split:
-        return Split({name: jax.device_put(np.asarray(field[:])) for name, field in split.fields.items()})
-
-    return dataset._replace(train=moved(dataset.train), validation=moved(dataset.validation), test=moved(dataset.test))
 
 
 def _built(name: str, data_dir: Path, raw_dir: Path | None, validation_size: int | None) -> Dataset:

@@ -24,6 +24,10 @@ class StoredRows:
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
         return np.asarray(self.array[self.rows[rows]]).astype(self.dtype, copy=False)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All rows, read into memory: for splits that are small, and for what cannot do with less."""
+        return np.asarray(self[:], dtype)
+
     def part(self, rows: np.ndarray | slice) -> "StoredRows":
         return StoredRows(self.array, self.rows[rows], self.dtype)
 

@@ -1,5 +1,6 @@
 """Where the batches of a chapter come from: a split that lives on the device, or a stream of the same batches."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -74,6 +75,6 @@ def _streamed(split: Split, phase: Phase, devices: Sequence[jax.Device]) -> Sour
             stacked = {name: np.stack([b[name] for b in batches]) for name in batches[0]}
             yield start, parallel.replicated(stacked, devices) if len(devices) > 1 else jax.device_put(stacked)
 
-    row_bytes = sum(np.asarray(field[0]).nbytes for field in split.fields.values())
+    row_bytes = sum(math.prod(field.shape[1:]) * field.dtype.itemsize for field in split.fields.values())
     length = int(np.clip(STREAMED_BYTES // max(1, row_bytes * phase.batch_size), 1, phase.chapter_steps))
     return Source(length, fetch, parts)

@@ -10,12 +10,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.data.load import is_resident, load, on_device
+from seqjax.data.load import is_resident, load
 from seqjax.data.raw import raw_content
+from seqjax.data.stored import StoredRows
 from seqjax.errors import DataError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +234,10 @@ def test_residence_is_decided_by_bytes(prepared):
     assert is_resident(digits)
     assert is_resident(digits, limit_bytes=size)
     assert not is_resident(digits, limit_bytes=size - 1)
-    moved = on_device(digits)
-    assert isinstance(moved.train.fields["x"], jax.Array)
-    np.testing.assert_array_equal(moved.test.fields["label"], digits.test.fields["label"])
+
+
+def test_rows_on_disk_become_arrays_where_arrays_are_wanted():
+    array = np.arange(12.0).reshape(6, 2)
+    field = StoredRows(array, np.asarray([4, 0, 2]), np.dtype(np.float32))
+    np.testing.assert_array_equal(np.asarray(field), array[[4, 0, 2]].astype(np.float32))
+    np.testing.assert_array_equal(jnp.asarray(field.part(slice(1, 3))), array[[0, 2]])

@@ -11,10 +11,12 @@ from commands import QUICK, command
 
 import seqjax
 from experiments import autoencoder
+from seqjax.data.stored import StoredRows
 from seqjax.errors import Interrupted, UsageError
 from seqjax.experiment import Options, phases, run, rundir, state
 from seqjax.experiment.session import make_plan, make_session
 from seqjax.experiment.source import make_source
+from seqjax.types import Split
 
 
 def receipt_of(tmp_path, config=None, name="run", **options):
@@ -136,6 +138,19 @@ def test_streamed_and_resident_batches_are_the_same_bits():
             assert set(resident) == set(streamed)
             for name in resident:
                 np.testing.assert_array_equal(resident[name], streamed[name])
+
+
+def test_rows_on_disk_are_streamed():
+    train = toy.build(toy.Config()).data.train
+    order = np.random.default_rng(0).permutation(train.num_examples)
+    fields = {name: field[np.argsort(order)] for name, field in train.fields.items()}
+    stored = Split({name: StoredRows(field, order, field.dtype) for name, field in fields.items()})
+    phase, device = toy.build(toy.Config()).phases[0], jax.local_devices()[:1]
+    states = jax.lax.map(phase.learner.init, jax.vmap(jax.random.key)(np.arange(2)))
+    (_, a), (_, b) = (
+        next(make_source(split, phase, device, stream=True).parts(states, 0, 10)) for split in (train, stored)
+    )
+    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def test_a_phase_may_make_its_own_batches():
