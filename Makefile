@@ -11,7 +11,7 @@ demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
 
 test: .venv/test lint
-	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -n 2
+	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -n 2 --dist worksteal
 
 test-long: .venv/test
 	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -m long

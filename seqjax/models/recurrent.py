@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, PyTree
 
+from seqjax import noise
 from seqjax.errors import UsageError
 from seqjax.recurrent import sweep, unroll
 from seqjax.recurrent.bptt import Residuals
@@ -124,14 +125,10 @@ def dropout_masks(
     key: Key, index: Int[Array, " B"], xs: Float[Array, "..."], rate: float, constant: bool, time_major: bool
 ) -> Float[Array, "..."]:
     """0 or `1 / (1 - rate)` for each value of `xs`, drawn from the example's own key; `constant` over time."""
-    num_steps = xs.shape[0 if time_major else 1]
-
-    def mask(example):
-        shape = (1 if constant else num_steps, xs.shape[-1])
-        kept = jax.random.bernoulli(jax.random.fold_in(key, example), 1 - rate, shape)
-        return jnp.where(kept, 1 / (1 - rate), 0).astype(xs.dtype)
-
-    return jax.vmap(mask, out_axes=1 if time_major else 0)(index)
+    shape = (1 if constant else xs.shape[0 if time_major else 1], xs.shape[-1])
+    kept = noise.per_example(lambda example_key: jax.random.bernoulli(example_key, 1 - rate, shape), key, index)
+    masks = jnp.where(kept, 1 / (1 - rate), 0).astype(xs.dtype)
+    return jnp.swapaxes(masks, 0, 1) if time_major else masks
 
 
 def reversed_within(
