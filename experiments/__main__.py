@@ -1,0 +1,97 @@
+"""`python -m experiments` lists the experiments: name, claim, data and time, read without importing any."""
+
+import ast
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent
+FIELDS = ("Data", "Time", "Run", "Expected")
+
+
+class Entry(NamedTuple):
+    """What the docstring of an experiment module says; empty where it says nothing."""
+
+    name: str
+    claim: str
+    data: str
+    time: str
+    run: str
+    expected: str
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """The experiment modules of a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem.isidentifier() and path.stem[0] != "_")
+
+
+def entry(path: Path) -> Entry:
+    """The entry of one module, from its syntax tree. A module that cannot be parsed says so in its claim."""
+    try:
+        text = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+    except (SyntaxError, ValueError) as error:
+        return Entry(path.stem, f"cannot be read: {error}", "", "", "", "")
+    claim, found, current = [], {}, None
+    for line in map(str.strip, text.splitlines()):
+        label, colon, rest = line.partition(":")
+        if colon and label in FIELDS:
+            current = found[label] = [rest.strip()]
+        elif not line:
+            # a blank line ends the claim or the field: what follows is prose for the reader of the module
+            current = []
+        elif current is not None:
+            current.append(line)
+        else:
+            claim.append(line)
+    return Entry(path.stem, " ".join(claim), *(" ".join(found.get(field, ())) for field in FIELDS))
+
+
+def entries(folder: Path = FOLDER) -> list[Entry]:
+    return [entry(folder / f"{name}.py") for name in names(folder)]
+
+
+def unknown_name(name: str, known: list[str]) -> str:
+    """The message for a name that is no experiment: one line, whatever the name holds."""
+    return f"{name!r}: no such experiment, expected one of: {', '.join(known)}."
+
+
+def show(found: list[Entry]) -> None:
+    """A table as wide as the terminal; elsewhere of 120 columns in plain ASCII."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    terminal = sys.stdout.isatty()
+    table = Table("name", "claim", "data", "time", show_lines=True, box=box.ROUNDED if terminal else box.ASCII)
+    table.columns[0].no_wrap = True
+    for e in found:
+        table.add_row(*e[:4])
+    # a claim may hold brackets: nothing in it is markup
+    Console(width=None if terminal else 120, markup=False, highlight=False, emoji=False).print(table)
+    print("Run one with python -m experiments.NAME; its flags: python -m experiments.NAME --help")
+
+
+def main(args: list[str]) -> int:
+    if args in (["-h"], ["--help"]):
+        print("usage: python -m experiments            lists the experiments")
+        print("       python -m experiments.NAME ...   runs one; --help after it tells its flags")
+        return 0
+    if args:
+        print(
+            f"experiments: {args[0]!r}: takes no arguments; run one with python -m experiments.NAME.", file=sys.stderr
+        )
+        return 2
+    show(entries())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader has seen enough (`| head`); nothing is left to flush to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

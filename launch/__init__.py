@@ -1,0 +1,1 @@
+"""Starting experiments where they shall run, and seeing how far they are."""

@@ -1,0 +1,1 @@
+"""The results tables: rows, receipts, and what is generated from them."""

@@ -1,0 +1,122 @@
+"""`python -m results` rebuilds the tables; `reproduce ROW`, `verify [ROW ...]` and `--check` hold them to the truth."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from results import reproduce as again
+from results.rows import ROWS, Row
+from results.stored import Current, current, path_of, stored
+from results.table import faults, rebuild
+from results.verdict import verdict
+from seqjax.errors import SeqjaxError, UsageError
+
+FOLDER = Path(__file__).parent
+RUNS = Path("runs/results")
+USAGE = {
+    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...]",
+    "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
+    "verify": "python -m results verify [--smoke] [ROW ...]",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("python -m results", usage=USAGE[""], description=__doc__, allow_abbrev=False)
+    top.add_argument("--check", action="store_true", help="exit 1 when a table or figure is not what the receipts say")
+    does = top.add_subparsers(dest="action", metavar="ACTION")
+    one = does.add_parser(
+        "reproduce", usage=USAGE["reproduce"], help="run a row, store its receipt, rebuild the tables"
+    )
+    one.add_argument("row", metavar="ROW")
+    one.add_argument("--run-dir", type=Path, help="default: a fresh or unfinished directory runs/results/ROW-N")
+    some = does.add_parser("verify", usage=USAGE["verify"], help="run rows again and compare with their receipts")
+    some.add_argument("rows", metavar="ROW", nargs="*", help="default: every row that has a receipt")
+    some.add_argument("--smoke", action="store_true", help="only their smoke twins; those that agree are current again")
+    return top
+
+
+def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLDER, runs: Path = RUNS) -> int:
+    """The exit code: 0 done, 1 something differs, 2 bad usage or a receipt that cannot be read, else that of a run."""
+    options = parser().parse_args(args)
+    try:
+        if options.check and options.action:
+            raise UsageError(f"--check: stands alone, found {options.action} beside it.")
+        if options.action == "reproduce":
+            return _reproduce(rows, options.row, options.run_dir, folder, runs)
+        if options.action == "verify":
+            return _verify(rows, options.rows, folder, runs, smoke=options.smoke)
+        return _check(rows, folder) if options.check else _rebuild(rows, current(rows), folder)
+    except SeqjaxError as error:
+        print(f"results: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"results: {error.filename}: cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return 2
+
+
+def _rebuild(rows: Sequence[Row], now: dict[str, Current], folder: Path) -> int:
+    written = rebuild(rows, now, folder)
+    print("\n".join(f"wrote {path}" for path in written) or "nothing has changed")
+    return 0
+
+
+def _check(rows: Sequence[Row], folder: Path) -> int:
+    found = faults(rows, current(rows), folder)
+    for line in found:
+        print(line)
+    if found:
+        print("python -m results writes them anew from the receipts.")
+    return 1 if found else 0
+
+
+def _reproduce(rows: Sequence[Row], name: str, run_dir: Path | None, folder: Path, runs: Path) -> int:
+    (row,) = again.chosen(rows, [name])
+    target = run_dir or again.free_run_dir(runs / row.name, current([row])[row.name])
+    print(f"{row.command}   in {target}", flush=True)
+    code = again.reproduce(row, target, folder)
+    if code:
+        print(f"results: {row.name}: the run ended with exit code {code}; no receipt was stored.", file=sys.stderr)
+        return code
+    # only now: a change of the code while the row ran shall show as stale
+    _rebuild(rows, current(rows), folder)
+    print(f"{row.name}: {verdict(row, stored(row, folder))}")
+    return 0
+
+
+def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path, *, smoke: bool) -> int:
+    some = again.chosen(rows, wanted) or [row for row in rows if path_of(row, folder).exists()]
+    if not some:
+        print("no row has a receipt yet")
+        return 0
+    now = current(rows)
+    if not smoke:
+        return max(_judged_by_rerun(row, now[row.name], folder, runs) for row in some)
+    code = max(_judged_by_twin(row, now[row.name], folder) for row in some)
+    _rebuild(rows, now, folder)
+    return code
+
+
+def _judged_by_twin(row: Row, now: Current, folder: Path) -> int:
+    try:
+        changed = again.verify_smoke(row, now, folder)
+    except SeqjaxError as error:
+        # one row that cannot be judged keeps none of the others from it
+        print(f"results: {error}", file=sys.stderr)
+        return error.exit_code
+    print("\n".join(f"{row.name}  changed: {line}" for line in changed) or f"{row.name}  as recorded", flush=True)
+    return 1 if changed else 0
+
+
+def _judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path) -> int:
+    run_dir = again.free_run_dir(runs / f"{row.name}-verify", now)
+    found = again.verify(row, now, run_dir, folder)
+    if isinstance(found, int):
+        print(f"results: {row.name}: the run ended with exit code {found}.", file=sys.stderr)
+        return found
+    print("\n".join(comparison.line for comparison in found), flush=True)
+    return 1 if any(comparison.agreement == "outside" for comparison in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,165 @@
+"""Rows run again: to store their receipts, to compare with them, or to see that new code computes the same."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from launch.local import command_of, foreground
+from results.rows import Row
+from results.stored import CHECKOUT, Current, checked, confirm, parsed, path_of, stale, stored
+from seqjax.errors import UsageError
+from seqjax.experiment import smoke_metrics
+from seqjax.experiment.rundir import read_description
+from seqjax.receipt import interval_text
+from seqjax.storage import write_atomically
+
+REPEATS = 1e-6  # relative: the same seeds on the same machine type, where runs are deterministic
+ROUNDING = 1e-4  # relative: the same short computation on another machine
+Start = Callable[[list[str]], int]
+
+
+def start(command: list[str]) -> int:
+    """The exit code of the command, run in the checkout."""
+    return foreground(command, cwd=CHECKOUT)
+
+
+def free_run_dir(base: Path, now: Current) -> Path:
+    """`base`, `base-2`, ...: the first that does not exist, is empty, or holds an unfinished run of the same row."""
+    number, path = 1, base
+    while not _usable(path, now):
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def _usable(path: Path, now: Current) -> bool:
+    if not path.exists():
+        return True
+    if not path.is_dir() or (path / "receipt.json").exists():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        found = read_description(path)
+    except UsageError:
+        return False
+    seeds = (found["plan"].get("seed"), found["plan"].get("seeds"))
+    return found["config"] == now.config and seeds == (now.seed, now.seeds)
+
+
+def run_row(row: Row, run_dir: Path, start: Start = start) -> int:
+    """The exit code of the row's experiment in `run_dir`; its output passes through."""
+    return start([*command_of(row.experiment, row.arguments), "--run-dir", str(run_dir.absolute())])
+
+
+def reproduce(row: Row, run_dir: Path, folder: Path, start: Start = start) -> int:
+    """Runs the row and stores its receipt; the exit code of the run, with nothing stored unless it is 0.
+
+    Raises UsageError when `run_dir` holds a finished run: that would not be run again.
+    """
+    if (run_dir / "receipt.json").exists():
+        raise UsageError(f"{run_dir}: holds a finished run; name another --run-dir, or none for a fresh one.")
+    code = run_row(row, run_dir, start)
+    if code == 0:
+        written = run_dir / "receipt.json"
+        checked(row, written)
+        target = path_of(row, folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, written.read_bytes())
+    return code
+
+
+class Comparison(NamedTuple):
+    """agreement: `repeats` (each seed the same), `inside` (the interval), or `outside`."""
+
+    metric: str
+    agreement: str
+    line: str
+
+
+def agreement(stored_measure: dict[str, Any], rerun: dict[str, Any]) -> str:
+    """`repeats` when each seed gives its value again; `inside` when the mean lies where a rerun's should; `outside`.
+
+    Where: a mean of n values varies about the true one, and so does the stored mean of m; the difference of both stays
+    within sqrt(1 + m/n) stored half-widths 19 times in 20. One seed has no interval: its value must come again.
+    """
+    pairs = list(zip(stored_measure["per_seed"], rerun["per_seed"], strict=False))
+    same = all(math.isclose(a, b, rel_tol=REPEATS, abs_tol=1e-12) for a, b in pairs)
+    if same and stored_measure["n"] == rerun["n"]:
+        return "repeats"
+    half = (stored_measure["ci95"] or 0.0) * math.sqrt(1 + stored_measure["n"] / rerun["n"])
+    allowed = max(half, ROUNDING * abs(stored_measure["mean"]))
+    return "inside" if abs(rerun["mean"] - stored_measure["mean"]) <= allowed else "outside"
+
+
+def comparisons(row: Row, receipt: dict[str, Any], rerun: dict[str, Any]) -> list[Comparison]:
+    """The row's metrics and its baselines, of its receipt and of a rerun."""
+    found = []
+    for metric in dict.fromkeys((*row.metrics, *row.baselines)):
+        old, new = receipt["metrics"][metric], rerun["metrics"][metric]
+        how = agreement(old, new)
+        line = f"{row.name}  {metric}  {how}: {interval_text(new)}, stored {interval_text(old)}"
+        found.append(Comparison(metric, how, line))
+    return found
+
+
+def needed(row: Row, now: Current, folder: Path) -> dict[str, Any]:
+    """The row's receipt. Raises UsageError when there is none, or one of other flags than the row has today."""
+    receipt = stored(row, folder)
+    if receipt is None:
+        raise UsageError(f"{row.name}: has no receipt yet; make it with python -m results reproduce {row.name}.")
+    why = stale(receipt, now)
+    if why not in ("", "code"):
+        raise UsageError(
+            f"{row.name}: its receipt was made with other flags ({why}); python -m results reproduce {row.name}."
+        )
+    return receipt
+
+
+def verify(row: Row, now: Current, run_dir: Path, folder: Path, start: Start = start) -> list[Comparison] | int:
+    """The comparison of the row's receipt with a rerun in `run_dir`, or the exit code of a rerun that failed."""
+    receipt = needed(row, now, folder)
+    code = run_row(row, run_dir, start)
+    return code or comparisons(row, receipt, checked(row, run_dir / "receipt.json"))
+
+
+def twin_metrics(row: Row) -> dict[str, float]:
+    """The metrics of the row's smoke twin, run here and now."""
+    module, config, _ = parsed(row)
+    return smoke_metrics(config, module.build, module.SMOKE)
+
+
+def verify_smoke(
+    row: Row, now: Current, folder: Path, twin: Callable[[Row], dict[str, float]] = twin_metrics
+) -> list[str]:
+    """What the smoke twin computes otherwise than recorded, a line each.
+
+    When it is nothing, the receipt is noted to stand for the code as it is.
+    """
+    recorded = needed(row, now, folder)["smoke"]
+    measured = twin(row)
+    changed = differing(recorded, measured)
+    if not changed:
+        confirm(row, folder, now.code_sha256)
+    return changed
+
+
+def differing(recorded: dict[str, float], measured: dict[str, float]) -> list[str]:
+    """The recorded metrics that were not measured again; all of them when none is recorded."""
+    if not recorded:
+        return ["no smoke metrics are recorded"]
+    return [
+        f"{name} is {measured.get(name)}, recorded {value}"
+        for name, value in recorded.items()
+        if name not in measured or not math.isclose(measured[name], value, rel_tol=ROUNDING, abs_tol=1e-9)
+    ]
+
+
+def chosen(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
+    """The rows of these names, in the order asked for. Raises UsageError, naming the known ones."""
+    by_name = {row.name: row for row in rows}
+    for name in wanted:
+        if name not in by_name:
+            raise UsageError(f"{name!r}: no such row, expected one of: {', '.join(by_name)}.")
+    return [by_name[name] for name in dict.fromkeys(wanted)]

@@ -1,0 +1,166 @@
+"""The rows of the results tables: what is measured, by which command, against which published number."""
+
+import math
+import shlex
+from typing import Literal, NamedTuple
+
+Mark = Literal["F", "M", "P", "theorem"]
+
+
+class Reference(NamedTuple):
+    """A published value as it is shown, where it stands, and how far it can be trusted (see `MARKS`)."""
+
+    value: str
+    source: str
+    mark: Mark | None = None
+
+
+class Bound(NamedTuple):
+    """Limits on a metric's mean over seeds, or on each seed's value; `strict` leaves the limits themselves out."""
+
+    metric: str
+    low: float = -math.inf
+    high: float = math.inf
+    strict: bool = False
+    each_seed: bool = False
+
+
+def at_most(metric: str, limit: float) -> Bound:
+    return Bound(metric, high=limit)
+
+
+def below(metric: str, limit: float, *, each_seed: bool = False) -> Bound:
+    return Bound(metric, high=limit, strict=True, each_seed=each_seed)
+
+
+def at_least(metric: str, limit: float, *, each_seed: bool = False) -> Bound:
+    return Bound(metric, low=limit, each_seed=each_seed)
+
+
+def within(metric: str, value: float, tolerance: float) -> Bound:
+    return Bound(metric, low=value - tolerance, high=value + tolerance)
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    flags: of the experiment's command line, quoted as for a shell.
+    metric: `row/measure` of the receipt, the number of the line; unit: what it is in.
+    baselines: metrics of the trivial baselines shown beside it.
+    passes: all must hold for `within`; none makes the row `new`. beats: holds besides for `beats`.
+    share: the part of the full protocol that the row runs; such a row gets no verdict against the full number.
+    explanation: why a row that misses does, in a sentence.
+    """
+
+    name: str
+    title: str
+    experiment: str
+    flags: str
+    metric: str
+    unit: str
+    baselines: tuple[str, ...] = ()
+    reference: Reference | None = None
+    passes: tuple[Bound, ...] = ()
+    beats: Bound | None = None
+    tier: Literal["C", "G"] = "C"
+    share: str = ""
+    budget: str = ""
+    explanation: str = ""
+
+    @property
+    def arguments(self) -> list[str]:
+        return shlex.split(self.flags)
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["python", "-m", f"experiments.{self.experiment}", *self.arguments])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics the row is about: its own first, then the others that its verdict depends on."""
+        bounds = (*self.passes, *((self.beats,) if self.beats else ()))
+        return tuple(dict.fromkeys([self.metric, *(bound.metric for bound in bounds)]))
+
+
+MARKS = {
+    "F": "read in the named source",
+    "M": "quoted from memory, not checked against the source",
+    "P": "our own probe, no published number",
+    "theorem": "proved in the named source",
+}
+
+HINTON = "Hinton & Salakhutdinov 2006"
+SQUARED_ERROR = "summed squared error per test image"
+
+
+def digits_row(code_size: int) -> Row:
+    return Row(
+        name=f"ae_digits_code{code_size}",
+        title=f"64-256-128-{code_size} autoencoder, digits",
+        experiment="autoencoder",
+        flags=f"--dataset digits --code-size {code_size}",
+        metric="autoencoder/squared_error",
+        unit=SQUARED_ERROR,
+        baselines=("pca/squared_error", "mean/squared_error"),
+    )
+
+
+DIGITS_BY_CODE_SIZE = {code_size: digits_row(code_size) for code_size in (2, 4, 8, 16, 32)}
+
+ROWS = (
+    Row(
+        name="pca_mnist30",
+        title="PCA with 30 components, MNIST",
+        experiment="autoencoder",
+        # PCA comes with every autoencoder run; the short training only keeps the run's health verdict meaningful
+        flags="--dataset mnist --code-size 30 --steps 500 --chapter-steps 250 --seeds 1",
+        metric="pca/squared_error",
+        unit=SQUARED_ERROR,
+        baselines=("mean/squared_error",),
+        reference=Reference("13.87", HINTON, "F"),
+        passes=(within("pca/squared_error", 13.87, 0.01),),
+        budget="fitted on 55,000 images, the other 5,000 being kept for validation",
+    ),
+    Row(
+        name="ae_mnist30",
+        title="784-1000-500-250-30 autoencoder without pre-training, MNIST",
+        experiment="autoencoder",
+        flags="--dataset mnist --hidden 1000 500 250 --code-size 30 --activation elu --output sigmoid"
+        " --learning-rate 1e-3 --schedule cosine --batch-size 256 --steps 13338 --seeds 3",
+        metric="autoencoder/squared_error",
+        unit=SQUARED_ERROR,
+        baselines=("pca/squared_error", "mean/squared_error"),
+        reference=Reference("3.00", HINTON, "M"),
+        passes=(at_most("autoencoder/squared_error", 3.15),),
+        beats=below("autoencoder/squared_error", 3.00),
+        budget="62 epochs of 55,000 images, 3 seeds",
+    ),
+    Row(
+        name="ae_mnist32",
+        title="784-32-784 autoencoder, MNIST",
+        experiment="autoencoder",
+        flags="--dataset mnist --hidden --code-size 32 --code-activation relu --reconstruction cross_entropy"
+        " --output sigmoid --learning-rate 1e-3 --schedule constant --batch-size 256 --steps 10743 --seeds 5",
+        metric="autoencoder/cross_entropy",
+        unit="cross-entropy, nats per pixel",
+        baselines=("pca/cross_entropy", "mean/cross_entropy"),
+        reference=Reference("0.0925 to 0.094", "tutorials", "M"),
+        passes=(at_most("autoencoder/cross_entropy", 0.0920),),
+        budget="50 epochs of 55,000 images",
+    ),
+    Row(
+        name="linear_ae",
+        title="linear autoencoder with 10 units against PCA, digits",
+        experiment="linear_autoencoder",
+        flags="",
+        metric="linear_autoencoder/test_gap",
+        unit="test error relative to PCA's, less 1",
+        baselines=("pca/test_squared_error", "mean/test_squared_error"),
+        reference=Reference("0", "Baldi & Hornik 1989", "theorem"),
+        passes=(
+            below("linear_autoencoder/test_gap", 1e-2, each_seed=True),
+            at_least("linear_autoencoder/train_gap", -1e-6, each_seed=True),
+        ),
+    ),
+    *DIGITS_BY_CODE_SIZE.values(),
+)

@@ -1,0 +1,57 @@
+"""Whether measured values meet the bounds of a row."""
+
+import math
+from typing import Any
+
+from results.rows import Bound, Row
+
+VERDICTS = {
+    "beats": "better than the published number",
+    "within": "inside the row's tolerance",
+    "misses": "outside it: see the note below the table",
+    "share": "a stated part of the protocol was run: no verdict against the number of the full one",
+    "new": "there is no published number to judge by",
+    "not run": "no receipt yet",
+}
+
+
+def meets(value: float, bound: Bound) -> bool:
+    """Whether a value lies within the bound. One that is not a number lies within none.
+
+    A value that differs from a limit by rounding alone is taken for the limit: 13.88 is within 13.87 ± 0.01.
+    """
+    if math.isnan(value):
+        return False
+    on_limit = any(math.isfinite(limit) and math.isclose(value, limit, rel_tol=1e-12) for limit in bound[1:3])
+    return not bound.strict if on_limit else bound.low < value < bound.high
+
+
+def holds(bound: Bound, metrics: dict[str, Any]) -> bool:
+    measure = metrics[bound.metric]
+    return all(meets(value, bound) for value in (measure["per_seed"] if bound.each_seed else [measure["mean"]]))
+
+
+def verdict(row: Row, receipt: dict[str, Any] | None) -> str:
+    """One of `VERDICTS`. A run that diverged misses whatever its mean says."""
+    if receipt is None:
+        return "not run"
+    if row.share:
+        return "share"
+    if not row.passes:
+        return "new"
+    metrics = receipt["metrics"]
+    if receipt["health"] == "diverged" or not all(holds(bound, metrics) for bound in row.passes):
+        return "misses"
+    return "beats" if row.beats is not None and holds(row.beats, metrics) else "within"
+
+
+def condition(bound: Bound) -> str:
+    """The bound in words: `at most 3.15`."""
+    low, high = (f"{limit:.6g}" for limit in (bound.low, bound.high))
+    if math.isinf(bound.low):
+        text = f"below {high}" if bound.strict else f"at most {high}"
+    elif math.isinf(bound.high):
+        text = f"above {low}" if bound.strict else f"at least {low}"
+    else:
+        text = f"{low} to {high}"
+    return f"{text} for each seed" if bound.each_seed else text

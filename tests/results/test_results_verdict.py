@@ -1,0 +1,61 @@
+import math
+
+import pytest
+from fabricated import ROW, receipt
+
+from results.rows import at_least, at_most, below, within
+from results.verdict import condition, holds, meets, verdict
+from seqjax.receipt import summary
+
+
+@pytest.mark.parametrize(
+    ("bound", "inside", "outside"),
+    [
+        (at_most("m", 3.15), [3.15, -9.0], [3.1500001, math.nan, math.inf]),
+        (below("m", 3.0), [2.9999999], [3.0, math.nan]),
+        (at_least("m", -1e-6), [-1e-6, 0.0, 1.0], [-1.0001e-6, math.nan, -math.inf]),
+        (within("m", 13.87, 0.01), [13.86, 13.87, 13.88], [13.8599, 13.8801, math.nan]),
+    ],
+)
+def test_bounds_hold_up_to_their_edges(bound, inside, outside):
+    assert [meets(value, bound) for value in inside] == [True] * len(inside)
+    assert [meets(value, bound) for value in outside] == [False] * len(outside)
+
+
+def test_each_seed_is_judged_where_the_bound_says_so():
+    metrics = {"m": summary([0.001, 0.02, 0.001])}
+    assert holds(below("m", 1e-2), metrics)
+    assert not holds(below("m", 1e-2, each_seed=True), metrics)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ([2.9, 2.9, 2.9], "beats"),
+        ([3.0, 3.0, 3.0], "within"),
+        ([3.15, 3.15, 3.15], "within"),
+        ([3.16, 3.16, 3.16], "misses"),
+        ([2.0, math.nan, 2.0], "misses"),
+    ],
+)
+def test_verdict_at_its_thresholds(own, expected):
+    assert verdict(ROW, receipt(own)) == expected
+
+
+def test_verdict_without_number_or_receipt():
+    assert verdict(ROW, None) == "not run"
+    assert verdict(ROW._replace(passes=(), beats=None), receipt()) == "new"
+    assert verdict(ROW._replace(share="10 of 115 epochs"), receipt()) == "share"
+    assert verdict(ROW, receipt([2.0] * 3, health="diverged")) == "misses"
+
+
+def test_bad_baseline_seeds_do_not_make_it_beat():
+    worse = ROW._replace(passes=(at_most("own/error", 3.15), at_least("pca/error", 6.0)))
+    assert verdict(worse, receipt([2.9] * 3)) == "misses"
+
+
+def test_conditions_in_words():
+    assert condition(at_most("m", 3.15)) == "at most 3.15"
+    assert condition(within("m", 13.87, 0.01)) == "13.86 to 13.88"
+    assert condition(below("m", 0.01, each_seed=True)) == "below 0.01 for each seed"
+    assert condition(at_least("m", 7.5)) == "at least 7.5"
