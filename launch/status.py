@@ -1,6 +1,7 @@
 """The run directories below a folder: how far each is, and what is wrong with those that are none."""
 
 import fcntl
+import json
 import math
 import os
 import time
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from seqjax.errors import UsageError
 from seqjax.experiment.rundir import read_description, read_metrics
-from seqjax.receipt import interval_text, read_receipt
+from seqjax.receipt import interval_text
 
 TRACES = ("config.json", "receipt.json", "metrics.jsonl", "checkpoints", ".lock")
 LOGS = "logs"
@@ -58,7 +59,7 @@ def status(path: Path) -> Status:
         description = read_description(path)
         total = description["config"].get("steps")
         if (path / "receipt.json").exists():
-            receipt = read_receipt(path / "receipt.json")
+            receipt = json.loads((path / "receipt.json").read_text())
             name, measure = next(iter(receipt["metrics"].items()))
             done = max(receipt["steps"])
             newest = f"{name} {interval_text(measure)}, {receipt['health']}"
@@ -71,7 +72,7 @@ def status(path: Path) -> Status:
     except UsageError as error:
         fault = str(error).split("\n")[0].removeprefix(f"{path}: ")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, IndexError) as error:
-        fault = f"{type(error).__name__}: {error}"
+        fault = " ".join(f"{type(error).__name__}: {error}".split())[:100]
     return Status(path, "", "", "broken", fault, changed)
 
 

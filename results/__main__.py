@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from results import reproduce as again
@@ -10,7 +10,7 @@ from results.rows import ROWS, Row
 from results.stored import Current, current, path_of, stored
 from results.table import faults, rebuild
 from results.verdict import verdict
-from seqjax.errors import SeqjaxError, UsageError
+from seqjax.errors import Interrupted, SeqjaxError, UsageError
 
 FOLDER = Path(__file__).parent
 RUNS = Path("runs/results")
@@ -89,28 +89,37 @@ def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path
     if not some:
         print("no row has a receipt yet")
         return 0
-    now = current(rows)
-    if not smoke:
-        return max(_judged_by_rerun(row, now[row.name], folder, runs) for row in some)
-    code = max(_judged_by_twin(row, now[row.name], folder) for row in some)
-    _rebuild(rows, now, folder)
-    return code
+    now, worst = current(rows), 0
+    for row in some:
+        try:
+            here = now[row.name]
+            code = judged_by_twin(row, here, folder) if smoke else judged_by_rerun(row, here, folder, runs)
+        except SeqjaxError as error:
+            # a row that cannot be judged keeps none of the others from it
+            print(f"results: {error}", file=sys.stderr)
+            code = error.exit_code
+        worst = max(worst, code)
+        if code == Interrupted.exit_code or code >= 128:
+            break  # the signal was meant for the whole command
+    if smoke:
+        _rebuild(rows, now, folder)
+    return worst
 
 
-def _judged_by_twin(row: Row, now: Current, folder: Path) -> int:
-    try:
-        changed = again.verify_smoke(row, now, folder)
-    except SeqjaxError as error:
-        # one row that cannot be judged keeps none of the others from it
-        print(f"results: {error}", file=sys.stderr)
-        return error.exit_code
-    print("\n".join(f"{row.name}  changed: {line}" for line in changed) or f"{row.name}  as recorded", flush=True)
+def judged_by_twin(
+    row: Row, now: Current, folder: Path, twin: Callable[[Row], dict[str, float]] = again.twin_metrics
+) -> int:
+    """0 when the row's smoke twin gives the recorded metrics again, else 1; prints which do not."""
+    changed = again.verify_smoke(row, now, folder, twin)
+    lines = [f"{row.name}  changed: {line}" for line in changed] or [f"{row.name}  as recorded"]
+    print("\n".join(lines), flush=True)
     return 1 if changed else 0
 
 
-def _judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path) -> int:
+def judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path, start: again.Start = again.start) -> int:
+    """0 when a rerun of the row agrees with its receipt, 1 when it does not, else the exit code it ended with."""
     run_dir = again.free_run_dir(runs / f"{row.name}-verify", now)
-    found = again.verify(row, now, run_dir, folder)
+    found = again.verify(row, now, run_dir, folder, start)
     if isinstance(found, int):
         print(f"results: {row.name}: the run ended with exit code {found}.", file=sys.stderr)
         return found

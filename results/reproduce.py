@@ -9,7 +9,7 @@ from launch.local import command_of, foreground
 from results.rows import Row
 from results.stored import CHECKOUT, Current, checked, confirm, parsed, path_of, stale, stored
 from seqjax.errors import UsageError
-from seqjax.experiment import smoke_metrics
+from seqjax.experiment.command import smoke_metrics
 from seqjax.experiment.rundir import read_description
 from seqjax.receipt import interval_text
 from seqjax.storage import write_atomically
@@ -137,7 +137,7 @@ def verify_smoke(
 
     When it is nothing, the receipt is noted to stand for the code as it is.
     """
-    recorded = needed(row, now, folder)["smoke"]
+    recorded = needed(row, now, folder).get("smoke", {})
     measured = twin(row)
     changed = differing(recorded, measured)
     if not changed:

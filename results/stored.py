@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from results.rows import Row
 from seqjax.errors import UsageError
 from seqjax.experiment.options import parse
-from seqjax.receipt import code_sha256, read_receipt, summary
+from seqjax.receipt import code_sha256, summary
 from seqjax.storage import write_atomically
 
 CHECKOUT = Path(__file__).parent.parent
 FIELDS = {
     "experiment": str, "config": dict, "plan": dict, "metrics": dict, "code_sha256": str, "health": str,
-    "device": str, "wall_s": int | float, "smoke": dict,
+    "device": str, "wall_s": int | float,
 }  # fmt: skip
 
 
@@ -77,10 +77,10 @@ def stored(row: Row, folder: Path) -> dict[str, Any] | None:
 def checked(row: Row, path: Path) -> dict[str, Any]:
     """The receipt in a file. Raises UsageError naming what is wrong with it, as a receipt of this row."""
     try:
-        receipt = read_receipt(path)
+        receipt = json.loads(path.read_text())
         fault = _fault(row, receipt)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        fault = f"cannot be read ({type(error).__name__}: {error})"
+        fault = " ".join(f"cannot be read ({type(error).__name__}: {error})".split())
     if fault:
         raise UsageError(f"{path}: {fault}; make it again with python -m results reproduce {row.name}.")
     return receipt
@@ -114,7 +114,7 @@ def _same(a: float | None, b: float | None) -> bool:
 def confirm(row: Row, folder: Path, code: str) -> None:
     """Notes in the stored receipt that this code computes the same."""
     path = path_of(row, folder)
-    receipt = read_receipt(path)
+    receipt = json.loads(path.read_text())
     known = receipt.get("confirmed_code", [])
     if code not in (receipt["code_sha256"], *known):
         write_atomically(path, json.dumps(receipt | {"confirmed_code": [*known, code]}, indent=2) + "\n")

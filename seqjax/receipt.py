@@ -98,7 +98,20 @@ def _without_docstrings(source: str) -> str:
             value = body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 node.body = body[1:]
-    return ast.dump(tree)
+    return _dumped(tree)
+
+
+def _dumped(node: Any) -> str:
+    """A syntax tree as text without its empty fields: Python versions differ in which of them they have."""
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+        # `None` is a value here and an absent field everywhere else
+        if isinstance(node, ast.Constant):
+            fields = [("value", node.value)]
+        return f"{type(node).__name__}({', '.join(f'{name}={_dumped(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dumped, node))}]"
+    return repr(node)
 
 
 def read_receipt(path: Path) -> dict[str, Any]:

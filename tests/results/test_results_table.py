@@ -122,7 +122,7 @@ def test_confirmed_code_is_noted_once(tmp_path):
 )
 def test_a_receipt_that_is_none_is_named(tmp_path, content, word):
     path = store(tmp_path, content)
-    with pytest.raises(UsageError, match="toy.json") as caught:
+    with pytest.raises(UsageError, match=r"toy\.json") as caught:
         checked(ROW, path)
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,100 @@
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.__main__ import main
+from launch.local import background, command_of, foreground
+from launch.status import status
+
+ROOT = Path(__file__).parent.parent.parent
+AWKWARD = ["--title", "two words", "it's", '"$HOME"', "a\nb", "naïve", ""]
+
+
+def python(code: str, *args: str) -> list[str]:
+    return [sys.executable, "-c", code, *args]
+
+
+@pytest.mark.parametrize("name", ["nosuch", "autoencoder ", "auto'encoder", '"', "$HOME", "auto\nencoder", "../x", ""])
+def test_an_unknown_experiment_is_one_line_and_exit_2(name, capsys):
+    assert main(["local", name]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "autoencoder, linear_autoencoder" in error
+    assert repr(name) in error
+
+
+def test_a_dry_run_prints_the_exact_command(capsys):
+    assert main(["local", "autoencoder", "--dry-run", "--", *AWKWARD, "--", "--background"]) == 0
+    printed = shlex.split(capsys.readouterr().out)
+    assert printed == [sys.executable, "-m", "experiments.autoencoder", *AWKWARD, "--", "--background"]
+
+
+@pytest.mark.parametrize(
+    "args", [["nosuch", "x"], ["local"], ["local", "autoencoder", "--nosuch"], ["local", "a", "b"]]
+)
+def test_bad_usage_is_at_most_two_lines_and_exit_2(args, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.count("\n") <= 2
+
+
+def test_no_arguments_print_the_usage(capsys):
+    assert main([]) == 2
+    assert "usage: python -m launch local NAME" in capsys.readouterr().err
+
+
+def test_the_foreground_passes_arguments_and_exit_code_through(capfd):
+    assert foreground(python("import sys; print(sys.argv[1:]); sys.exit(75)", *AWKWARD)) == 75
+    assert capfd.readouterr().out == f"{AWKWARD}\n"
+    assert foreground(python("import os; os.kill(os.getpid(), 9)")) == 128 + 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_foreground_passes_a_signal_on_once(number):
+    # blocked before it says "ready": a signal that comes early waits
+    run = (
+        "import signal, sys\n"
+        f"signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])\n"
+        "print('ready', flush=True)\n"
+        f"signal.sigwait([{int(number)}])\n"
+        f"sys.exit(75 if signal.sigtimedwait([{int(number)}], 0.2) is None else 76)\n"
+    )
+    outer = f"import sys; from launch.local import foreground; sys.exit(foreground([sys.executable, '-c', {run!r}]))"
+    command = python(outer)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            # to the whole group, as a terminal's Ctrl-C
+            os.killpg(process.pid, number)
+            assert process.wait(timeout=30) == 75
+        finally:
+            process.kill()
+
+
+def test_the_background_has_its_own_session_and_a_new_log_each_time(tmp_path):
+    code = "import os, sys; print(os.getsid(0) == os.getpid(), sys.stdin.read() == ''); print('err', file=sys.stderr)"
+    logs = []
+    for _ in range(2):
+        started = background(python(code), "toy", tmp_path / "logs")
+        assert started.process.wait(timeout=30) == 0
+        logs.append(started.log.name)
+        assert sorted(started.log.read_text().splitlines()) == ["True True", "err"]
+    assert logs == ["toy-1.log", "toy-2.log"]
+
+
+def test_a_background_run_leaves_a_finished_run_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run_dir = tmp_path / "runs/one"
+    flags = ["--smoke", "--steps", "4", "--seeds", "1", "--run-dir", str(run_dir)]
+    started = background(command_of("linear_autoencoder", flags), "linear_autoencoder", tmp_path / "runs/logs")
+    assert started.process.wait(timeout=300) == 0, started.log.read_text()
+    assert "receipt" in started.log.read_text()
+    found = status(run_dir)
+    assert (found.experiment, found.state, found.steps) == ("linear_autoencoder", "finished", "60/60")
+    assert "linear_autoencoder/" in found.newest
