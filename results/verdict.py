@@ -6,7 +6,7 @@ from typing import Any
 from results.rows import Bound, Row
 
 VERDICTS = {
-    "beats": "better than the published number",
+    "beats": "better than the published number, with the whole interval",
     "within": "inside the row's tolerance",
     "misses": "outside it: see the note below the table",
     "share": "a stated part of the protocol was run: no verdict against the number of the full one",
@@ -26,9 +26,15 @@ def meets(value: float, bound: Bound) -> bool:
     return not bound.strict if on_limit else bound.low < value < bound.high
 
 
-def holds(bound: Bound, metrics: dict[str, Any]) -> bool:
+def holds(bound: Bound, metrics: dict[str, Any], *, interval: bool = False) -> bool:
+    """For the mean, for each seed where the bound says so, or for both ends of the interval."""
     measure = metrics[bound.metric]
-    return all(meets(value, bound) for value in (measure["per_seed"] if bound.each_seed else [measure["mean"]]))
+    if bound.each_seed:
+        values = measure["per_seed"]
+    else:
+        half = (measure["ci95"] or 0.0) if interval else 0.0
+        values = [measure["mean"] - half, measure["mean"] + half]
+    return all(meets(value, bound) for value in values)
 
 
 def verdict(row: Row, receipt: dict[str, Any] | None) -> str:
@@ -42,7 +48,7 @@ def verdict(row: Row, receipt: dict[str, Any] | None) -> str:
     metrics = receipt["metrics"]
     if receipt["health"] == "diverged" or not all(holds(bound, metrics) for bound in row.passes):
         return "misses"
-    return "beats" if row.beats is not None and holds(row.beats, metrics) else "within"
+    return "beats" if row.beats is not None and holds(row.beats, metrics, interval=True) else "within"
 
 
 def condition(bound: Bound) -> str:

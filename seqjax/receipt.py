@@ -24,7 +24,10 @@ def summary(per_seed: Sequence[float]) -> dict[str, Any]:
 
     values = np.asarray(per_seed, np.float64)
     n = len(values)
-    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    if n == 1 or (values == values[0]).all():
+        # the mean of equal values would differ from them by rounding
+        return {"per_seed": values.tolist(), "mean": float(values[0]), "ci95": 0.0 if n > 1 else None, "n": n}
+    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
     return {"per_seed": values.tolist(), "mean": float(values.mean()), "ci95": half, "n": n}
 
 

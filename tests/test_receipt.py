@@ -16,6 +16,8 @@ def test_interval_is_students_over_seeds():
     assert found["n"] == 4
     assert found["per_seed"] == values
     assert receipt.summary([3.0])["ci95"] is None
+    equal = receipt.summary([52.89428758175263] * 3)
+    assert (equal["mean"], equal["ci95"]) == (52.89428758175263, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_each_seed_is_judged_where_the_bound_says_so():
     ("own", "expected"),
     [
         ([2.9, 2.9, 2.9], "beats"),
+        ([2.8, 2.9, 3.2], "within"),  # the mean is below 3.0, the interval is not
         ([3.0, 3.0, 3.0], "within"),
         ([3.15, 3.15, 3.15], "within"),
         ([3.16, 3.16, 3.16], "misses"),
