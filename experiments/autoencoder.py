@@ -202,7 +202,9 @@ def build(config: Config) -> Experiment:
 
     def evaluate(state, data, key):
         rows = np.asarray(reconstructed(state.params, data.test), np.float64)
-        return reconstruction.measures("autoencoder", rows, data) | baselines()
+        return (
+            reconstruction.measures("autoencoder", rows, data, probabilities=config.output == "sigmoid") | baselines()
+        )
 
     def figures(state, data, key, metrics):
         codes = per_example(lambda b: encode(state.params, flat(b)), data.test)

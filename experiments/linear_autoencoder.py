@@ -15,7 +15,7 @@ import numpy as np
 
 from seqjax import losses, train
 from seqjax.data.load import load
-from seqjax.errors import require
+from seqjax.errors import UsageError, require
 from seqjax.evaluate import reconstruction
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
@@ -46,6 +46,17 @@ SMOKE = {"dataset": "digits", "steps": 60, "chapter_steps": 30, "batch_size": 64
 def build(config: Config) -> Experiment:
     require(config.code_size >= 1, "code_size", config.code_size, "at least 1")
     data = load(config.dataset)
+    baselines = {
+        f"{row}/{split}_squared_error": value
+        for split, rows in (("train", data.train), ("test", data.test))
+        for row, value in reconstruction.squared_error_baselines(data.train, rows, config.code_size).items()
+    }
+    if baselines["pca/train_squared_error"] < 1e-9 * baselines["mean/train_squared_error"] + 1e-12:
+        raise UsageError(
+            f"{data.name}: {config.code_size} components reconstruct it exactly, so there is no error to compare.\n"
+            "Choose a smaller --code-size."
+        )
+
     num_values = int(np.prod(data.train.fields["x"].shape[1:]))
     model = Autoencoder((num_values, config.code_size), activation="linear")
     mean = jnp.asarray(reconstruction.values_of(data.train).mean(axis=0), jnp.float32)
@@ -71,14 +82,6 @@ def build(config: Config) -> Experiment:
     def validate(state, split, key):
         return per_example(lambda b: loss(state.params, b, key, state)[0], split).mean()
 
-    baselines = functools.cache(
-        lambda: {
-            f"{row}/{split}_squared_error": value
-            for split, rows in (("train", data.train), ("test", data.test))
-            for row, value in reconstruction.squared_error_baselines(data.train, rows, config.code_size).items()
-        }
-    )
-
     def in_float64(params, x):
         weights = {name: np.asarray(value, np.float64) for name, value in params["params"].items()}
         code = x @ weights["encoder_kernel_0"] + weights["encoder_bias_0"]
@@ -90,8 +93,8 @@ def build(config: Config) -> Experiment:
             x = reconstruction.values_of(rows)
             error = float(reconstruction.squared_errors(in_float64(state.params, x), x).mean())
             own[f"linear_autoencoder/{split}_squared_error"] = error
-            own[f"linear_autoencoder/{split}_gap"] = error / baselines()[f"pca/{split}_squared_error"] - 1.0
-        return own | baselines()
+            own[f"linear_autoencoder/{split}_gap"] = error / baselines[f"pca/{split}_squared_error"] - 1.0
+        return own | baselines
 
     def figures(state, data, key, metrics):
         x = reconstruction.values_of(data.test)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from seqjax.errors import CheckpointError
+from seqjax.errors import CheckpointError, UsageError
 from seqjax.storage import sha256_of_file, write_atomically
 
 
@@ -71,8 +71,18 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
 
 
 def commit(save: PendingSave, *, keep: int = 3) -> None:
-    """Waits for the save, writes its manifest, and removes all but the newest `keep` checkpoints."""
-    save.response.result()
+    """Waits for the save, writes its manifest, and removes all but the newest `keep` checkpoints.
+
+    Raises UsageError when it could not be written.
+    """
+    try:
+        save.response.result()
+    except Exception as error:  # Orbax and TensorStore raise many kinds, the last line says why
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"{save.directory}: cannot be saved ({reason}).\n"
+            "Make room or give permission, then run the same command: the checkpoint before stays good."
+        ) from None
     files = {
         str(path.relative_to(save.directory)): sha256_of_file(path)
         for path in sorted(save.directory.rglob("*"))

@@ -113,9 +113,14 @@ def code_map(maps: dict[str, Float[np.ndarray, "N 2"]], labels: Int[np.ndarray, 
 
 
 def first_two_components(values: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 2"]:
-    """The rows on their own first two principal axes: two-dimensional values stay what they are, up to a rotation."""
-    centred = values - values.mean(axis=0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    """The rows on their own first two principal axes: two-dimensional values stay what they are, up to a rotation.
+
+    Rows that are not finite are left out of the axes and come back as NaN.
+    """
+    values = np.asarray(values, np.float64)
+    finite = np.isfinite(values).all(axis=1)
+    centred = values - values[finite].mean(axis=0) if finite.any() else values * np.nan
+    axes = np.linalg.svd(centred[finite], full_matrices=False)[2][:2]
     return np.pad(centred @ axes.T, ((0, 0), (0, max(0, 2 - len(axes)))))
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from seqjax.errors import UsageError
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
@@ -118,7 +120,18 @@ def _dumped(node: Any) -> str:
 
 
 def read_receipt(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    """A run's receipt. Raises UsageError when it is not one."""
+    try:
+        receipt = json.loads(path.read_bytes())
+        for name, kind in {"metrics": dict, "plan": dict, "config": dict, "code_sha256": str, "health": str}.items():
+            if not isinstance(receipt[name], kind):
+                raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(
+            f"{path}: not a readable receipt, so the file has been changed or damaged.\n"
+            "Delete it, and the same command evaluates the run again."
+        ) from None
+    return receipt
 
 
 def table(metrics: dict[str, dict[str, Any]]) -> tuple[list[str], list[tuple[str, list[str]]]]:

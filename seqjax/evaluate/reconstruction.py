@@ -31,7 +31,10 @@ def fitted_pca(train: Float[np.ndarray, "N D"], code_size: int) -> Any:
     from sklearn.decomposition import PCA
 
     components = min(code_size, *train.shape)
-    return PCA(components, svd_solver="covariance_eigh" if train.shape[0] >= train.shape[1] else "full").fit(train)
+    solver = "covariance_eigh" if train.shape[0] >= train.shape[1] else "full"
+    # constant data have no variance to take shares of; the shares are not used here
+    with np.errstate(invalid="ignore"):
+        return PCA(components, svd_solver=solver).fit(train)
 
 
 def pca_reconstruction(
@@ -80,19 +83,21 @@ def as_probabilities(
 
 
 def in_unit_interval(data: Dataset) -> bool:
-    """Whether all values of the training split lie in [0, 1], as cross-entropies and sigmoids need."""
-    x = np.asarray(data.train.fields["x"])
-    return x.dtype == np.uint8 or bool(x.min() >= 0 and x.max() <= 1)
+    """Whether all values of all splits lie in [0, 1], as cross-entropies and sigmoids need."""
+    arrays = [np.asarray(split.fields["x"]) for split in (data.train, data.validation, data.test)]
+    return all(x.dtype == np.uint8 or x.size == 0 or bool(x.min() >= 0 and x.max() <= 1) for x in arrays)
 
 
-def measures(row: str, predictions: Float[np.ndarray, "N D"], data: Dataset) -> dict[str, float]:
+def measures(
+    row: str, predictions: Float[np.ndarray, "N D"], data: Dataset, *, probabilities: bool
+) -> dict[str, float]:
     """A table row of reconstructions of the test split: squared error an example, cross-entropy (nats) a value.
 
-    Cross-entropy only where data and predictions lie in [0, 1].
+    Cross-entropy only of predictions that are probabilities.
     """
     targets = values_of(data.test)
     found = {f"{row}/squared_error": float(squared_errors(predictions, targets).mean())}
-    if in_unit_interval(data) and predictions.min() >= 0 and predictions.max() <= 1:
+    if probabilities:
         # a float32 sigmoid can round to 0 or 1, where the logits still had a finite cross-entropy
         found[f"{row}/cross_entropy"] = float(cross_entropies(np.clip(predictions, 1e-7, 1 - 1e-7), targets).mean())
     return found

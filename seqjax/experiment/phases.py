@@ -36,8 +36,8 @@ def check_phases(experiment: Experiment, plan: Plan) -> None:
     for phase in experiment.phases:
         if experiment.data.validation.num_examples == 0 and (phase.keep_best or phase.patience is not None):
             raise UsageError("keep_best and patience need a validation split, and this one is empty.")
-        require(phase.steps >= 0, "steps", phase.steps, "0 or more")
-        require(phase.batch_size >= 1, "batch_size", phase.batch_size, "at least 1")
+        require(0 <= phase.steps < 2**31, "steps", phase.steps, "0 to 2147483647")
+        require(1 <= phase.batch_size < 2**31, "batch_size", phase.batch_size, "1 to 2147483647")
         require(phase.chapter_steps >= 1, "chapter_steps", phase.chapter_steps, "at least 1")
         require(phase.patience is None or phase.patience >= 1, "patience", phase.patience, "at least 1")
         every = phase.refresh_every or phase.chapter_steps

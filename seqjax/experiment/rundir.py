@@ -96,13 +96,24 @@ def append_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The whole lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
+    """The whole lines of `metrics.jsonl`; a last line that a crash cut short is left out.
+
+    Raises UsageError for any other line that is not one of metrics.
+    """
     path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
-        if not line.endswith("\n"):
-            break
-        rows.append(json.loads(line))
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows.append(row | {"phase": int(row["phase"]), "step": int(row["step"])})
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                f"{path}: line {number} is not a line of metrics, so the file has been changed or damaged.\n"
+                "Put it back from a copy, or start again with another --run-dir."
+            ) from None
     return rows
 
 

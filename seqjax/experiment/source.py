@@ -55,7 +55,7 @@ def _resident(split: Split, phase: Phase, devices: Sequence[jax.Device]) -> Sour
     def parts(states: TrainState, done: int, count: int) -> Iterator[tuple[int, Any]]:
         yield done, on_device
 
-    return Source(phase.chapter_steps, fetch, parts)
+    return Source(_longest_chapter(phase), fetch, parts)
 
 
 def _streamed(split: Split, phase: Phase, devices: Sequence[jax.Device]) -> Source:
@@ -76,5 +76,9 @@ def _streamed(split: Split, phase: Phase, devices: Sequence[jax.Device]) -> Sour
             yield start, parallel.replicated(stacked, devices) if len(devices) > 1 else jax.device_put(stacked)
 
     row_bytes = sum(math.prod(field.shape[1:]) * field.dtype.itemsize for field in split.fields.values())
-    length = int(np.clip(STREAMED_BYTES // max(1, row_bytes * phase.batch_size), 1, phase.chapter_steps))
+    length = int(np.clip(STREAMED_BYTES // max(1, row_bytes * phase.batch_size), 1, _longest_chapter(phase)))
     return Source(length, fetch, parts)
+
+
+def _longest_chapter(phase: Phase) -> int:
+    return max(1, min(phase.chapter_steps, phase.steps))

@@ -46,7 +46,7 @@ def test_bytes_are_intensities():
 def test_measures_and_baselines_of_known_data():
     train = np.asarray([[0.0, 1.0], [1.0, 0.0]] * 10)
     data = data_of(train, np.asarray([[0.5, 0.5], [1.0, 0.0]]))
-    found = reconstruction.measures("exact", np.asarray([[0.5, 0.5], [1.0, 0.0]]), data)
+    found = reconstruction.measures("exact", np.asarray([[0.5, 0.5], [1.0, 0.0]]), data, probabilities=True)
     assert found["exact/squared_error"] == 0.0
     assert found["exact/cross_entropy"] == pytest.approx(np.log(2) / 2, abs=1e-6)
     baselines = reconstruction.baseline_measures(data, 1)
@@ -60,5 +60,8 @@ def test_measures_and_baselines_of_known_data():
 def test_no_cross_entropy_outside_the_unit_interval():
     data = data_of(RNG.normal(size=(20, 3)), RNG.normal(size=(4, 3)))
     assert not reconstruction.in_unit_interval(data)
+    inside = RNG.uniform(size=(20, 3))
+    assert reconstruction.in_unit_interval(data_of(inside, inside))
+    assert not reconstruction.in_unit_interval(data_of(inside, inside + 0.5))
     assert set(reconstruction.baseline_measures(data, 2)) == {"pca/squared_error", "mean/squared_error"}
-    assert set(reconstruction.measures("a", np.zeros((4, 3)), data)) == {"a/squared_error"}
+    assert set(reconstruction.measures("a", np.zeros((4, 3)), data, probabilities=False)) == {"a/squared_error"}

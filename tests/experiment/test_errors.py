@@ -1,5 +1,6 @@
 """What a user can get wrong ends in exit code 2 (4 for checkpoints), one or two lines, and nothing overwritten."""
 
+import dataclasses
 import shutil
 
 import commands
@@ -8,7 +9,7 @@ import pytest
 from commands import QUICK, command
 
 from experiments import autoencoder, linear_autoencoder
-from seqjax.experiment import main
+from seqjax.experiment import Options, main, run
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def assert_refused(result, *words, code=2):
         (["--devices", "8", "--driver", "jit"], ["--driver jit"]),
         (["--save-every", "-3"], ["--save-every"]),
         (["--steps", "-3"], ["steps", "-3"]),
+        (["--steps", "99999999999"], ["steps", "99999999999"]),
         (["--batch-size", "0"], ["batch_size", "0"]),
         (["--chapter-steps", "0"], ["chapter_steps", "0"]),
         (["--chapter-steps", "20", "--log-every", "7"], ["--log-every 7", "20"]),
@@ -163,3 +165,35 @@ def test_help_documents_every_field():
         assert f"--{field.replace('_', '-')}" in out
     undocumented = [line for line in out.splitlines() if line.strip().startswith("(default")]
     assert not undocumented
+
+
+def test_damaged_receipt_and_metrics_are_told_and_left_alone(capsys, run_dir):
+    receipt, metrics = run_dir / "receipt.json", run_dir / "metrics.jsonl"
+    for content in (receipt.read_bytes()[:100], b"{}", b"\xff\x00"):
+        receipt.write_bytes(content)
+        assert_refused(command(capsys, "--run-dir", run_dir, *QUICK), "receipt.json", "not a readable receipt")
+        assert receipt.read_bytes() == content
+    receipt.unlink()
+    for content in (b"garbage\n", b'{"step": 3}\n', b"\xff\n", b"[]\n"):
+        metrics.write_bytes(content)
+        assert_refused(command(capsys, "--run-dir", run_dir, *QUICK), "metrics.jsonl", "line 1")
+        assert metrics.read_bytes() == content
+
+
+def test_data_that_components_reconstruct_exactly_have_no_gap(capsys, tmp_path):
+    path = tmp_path / "own data ä.npy"
+    np.save(path, np.full((50, 5), 0.5, np.float32))
+    assert_refused(
+        command(capsys, "--run-dir", tmp_path / "run", "--dataset", path, *QUICK), "own data ä", "--code-size"
+    )
+
+
+def test_outputs_that_stay_in_the_unit_interval_by_chance_make_no_other_table(capsys, tmp_path):
+    path = tmp_path / "own.npy"
+    np.save(path, np.random.default_rng(0).uniform(0.02, 0.22, (60, 4)))
+    config = dataclasses.replace(
+        autoencoder.Config(), dataset=str(path), output="linear", code_size=2, hidden=(8,), steps=0
+    )
+    receipt = run(config, autoencoder.build, Options(seeds=8, devices=1, run_dir=tmp_path / "run"))
+    assert "autoencoder/cross_entropy" not in receipt["metrics"]
+    assert len(receipt["metrics"]["autoencoder/squared_error"]["per_seed"]) == 8
