@@ -58,7 +58,8 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
 
     arrays = named_arrays(tree)
     if directory.exists():
-        # the remains of a save that was never committed
+        # the remains of a save that was cut short, or that was not to be trusted; the manifest goes first
+        _manifest_path(directory).unlink(missing_ok=True)
         shutil.rmtree(directory)
     directory.parent.mkdir(exist_ok=True)
     manifest = {
@@ -89,6 +90,8 @@ def commit(save: PendingSave, *, keep: int = 3) -> None:
         if path.is_file()
     }
     write_atomically(_manifest_path(save.directory), json.dumps(save.manifest | {"files": files}, indent=1))
+    for abandoned in save.directory.parent.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(abandoned)
     for old in checkpoints(save.directory.parent)[keep:]:
         # the manifest first: what is half removed must not look whole
         _manifest_path(old).unlink(missing_ok=True)

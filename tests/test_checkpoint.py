@@ -148,10 +148,12 @@ def test_another_configuration_is_refused_by_name(root, change, message):
 def test_only_the_newest_are_kept_and_a_broken_save_is_replaced(root):
     (root / "0-000000003").mkdir()
     (root / "0-000000003" / "half").write_text("interrupted")
+    (root / "0-000000002.orbax-checkpoint-tmp-7").mkdir()
     save(root, 3, keep=2)
     assert [p.name for p in checkpoint.checkpoints(root)] == ["0-000000003", "0-000000002"]
     assert sorted(p.name for p in root.glob("*.json")) == ["0-000000002.json", "0-000000003.json"]
     assert restored(root).details["done"] == 3
+    assert not list(root.glob("*tmp*"))
 
 
 def test_a_donated_buffer_does_not_change_what_is_saved(tmp_path):

@@ -63,6 +63,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     boundary = make_boundary(session.experiment, phase, session.plan.seed_range)
     validation = jax.tree.map(jnp.asarray, data.validation)
     pending, saved_at = None, time.monotonic()
+    saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
     with session.reporter(phase.name, int(run.done)) as report:
         while int(run.done) < phase.steps and bool(run.active.any()):
             done = int(run.done)
@@ -80,7 +81,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             if stopping or time.monotonic() - saved_at >= session.save_every:
                 if pending is not None:
                     checkpoint.commit(pending)
-                pending, saved_at = save(session, run), time.monotonic()
+                pending, saved_at, saved = save(session, run), time.monotonic(), done + count
             if stopping:
                 checkpoint.commit(pending)
                 raise Interrupted(
@@ -89,7 +90,8 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
                 )
     if pending is not None:
         checkpoint.commit(pending)
-    checkpoint.commit(save(session, run))
+    if saved != int(run.done):
+        checkpoint.commit(save(session, run))
     return run
 
 

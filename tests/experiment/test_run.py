@@ -211,6 +211,14 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path):
     assert rows_of(tmp_path) == rows_of(tmp_path, "whole")
 
 
+def test_continuing_after_the_last_checkpoint_writes_none_again(tmp_path):
+    first = receipt_of(tmp_path)
+    (tmp_path / "run" / "receipt.json").unlink()
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "checkpoints").rglob("*")}
+    assert receipt_of(tmp_path)["metrics"] == first["metrics"]
+    assert written == {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "checkpoints").rglob("*")}
+
+
 def test_finished_run_is_found_again_and_told(tmp_path, capsys):
     assert command(capsys, "--run-dir", tmp_path, *QUICK, "--smoke")[0] == 0
     before = (tmp_path / "receipt.json").read_bytes()
