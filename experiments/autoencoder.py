@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import logit
 
 from seqjax import losses, noise, train
+from seqjax.data.batches import intensities
 from seqjax.data.load import load
 from seqjax.errors import UsageError, require
 from seqjax.evaluate import reconstruction
@@ -92,14 +93,23 @@ class Config:
     """Rows of the training split kept for validation. Default: the data set's own choice."""
 
 
-SMOKE = {"dataset": "digits", "steps": 60, "chapter_steps": 30, "batch_size": 64, "warmup_steps": 0}
+SMOKE = {
+    "dataset": "digits",
+    "validation_size": None,
+    "steps": 60,
+    "chapter_steps": 30,
+    "batch_size": 64,
+    "accumulate": 1,
+    "warmup_steps": 0,
+}
 
 
 def build(config: Config) -> Experiment:
     require(all(size >= 1 for size in config.hidden), "hidden", config.hidden, "sizes of at least 1")
     require(config.code_size >= 1, "code_size", config.code_size, "at least 1")
     require(config.alpha >= 0, "alpha", config.alpha, "a weight of 0 or more")
-    require(config.beta >= 0, "beta", config.beta, "a weight of 0 or more")
+    weighted = config.beta > 0 if config.complexity != "none" else config.beta == 0
+    require(weighted, "beta", config.beta, "a weight above 0 with a complexity, and 0 without")
     level_limit = 1.0 if config.corruption == "masking" else math.inf
     require(
         0 <= config.corruption_level < level_limit, "corruption_level", config.corruption_level, f"0 to {level_limit}"
@@ -124,7 +134,6 @@ def build(config: Config) -> Experiment:
     mean = reconstruction.values_of(data.train).mean(axis=0)
     bias = logit(np.clip(mean, 0.001, 0.999)) if config.output == "sigmoid" else mean
 
-    @jax.jit
     def initial(key):
         return starting_at(model.init(key, jnp.zeros((1, num_values))), jnp.asarray(bias, jnp.float32))
 
@@ -213,7 +222,7 @@ def build(config: Config) -> Experiment:
         return reconstruction_figures(data, "autoencoder", np.asarray(rows), np.asarray(codes), measured)
 
     functions = {
-        "encode": encode,
+        "encode": lambda params, x: encode(params, flat({"x": intensities(jnp.asarray(x))})),
         "decode": lambda params, code: predictions(model.apply(params, code, method="decode")),
     }
     return Experiment(data, (phase,), validate, evaluate, figures, functions, health)

@@ -7,13 +7,12 @@ Expected: test error within 1 % of PCA's with as many components; training error
 """
 
 import dataclasses
-import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax import losses, train
+from seqjax.data.batches import intensities
 from seqjax.data.load import load
 from seqjax.errors import UsageError, require
 from seqjax.evaluate import reconstruction
@@ -61,7 +60,6 @@ def build(config: Config) -> Experiment:
     model = Autoencoder((num_values, config.code_size), activation="linear")
     mean = jnp.asarray(reconstruction.values_of(data.train).mean(axis=0), jnp.float32)
 
-    @jax.jit
     def initial(key):
         return starting_at(model.init(key, jnp.zeros((1, num_values))), mean)
 
@@ -104,8 +102,10 @@ def build(config: Config) -> Experiment:
             data, "linear autoencoder", in_float64(state.params, x), np.asarray(codes), measured
         )
 
-    functions = {"encode": functools.partial(model.apply, method="encode")}
-    return Experiment(data, (phase,), validate, evaluate, figures, functions)
+    def encode(params, x):
+        return model.apply(params, flat({"x": intensities(jnp.asarray(x))}), method="encode")
+
+    return Experiment(data, (phase,), validate, evaluate, figures, {"encode": encode})
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from seqjax.errors import UsageError
 from seqjax.experiment.rundir import read_description, read_metrics
 from seqjax.receipt import interval_text
+from seqjax.storage import LOCK
 
-TRACES = ("config.json", "receipt.json", "metrics.jsonl", "checkpoints", ".lock")
+TRACES = ("config.json", "receipt.json", "metrics.jsonl", "checkpoints", LOCK)
 LOGS = "logs"
 
 
@@ -83,7 +84,7 @@ def is_locked(run_dir: Path) -> bool:
     two that look is taken for a run by the other.
     """
     try:
-        with (run_dir / ".lock").open("rb") as file:
+        with (run_dir / LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

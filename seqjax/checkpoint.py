@@ -6,6 +6,7 @@ every array it is not trusted. Names sort by age.
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,17 +93,20 @@ def commit(save: PendingSave, *, keep: int = 3) -> None:
     write_atomically(_manifest_path(save.directory), json.dumps(save.manifest | {"files": files}, indent=1))
     for abandoned in save.directory.parent.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(abandoned)
-    for old in checkpoints(save.directory.parent)[keep:]:
+    # only what is committed counts: a save cut short must not push out one that is good
+    committed = [p for p in checkpoints(save.directory.parent) if _manifest_path(p).exists()]
+    for old in committed[keep:]:
         # the manifest first: what is half removed must not look whole
         _manifest_path(old).unlink(missing_ok=True)
         shutil.rmtree(old)
 
 
 def checkpoints(root: Path) -> list[Path]:
-    """Checkpoint directories, newest first, trusted or not; the temporary ones of Orbax are left out."""
+    """Checkpoint directories, named PHASE-STEP, newest first, trusted or not; Orbax's temporary ones are left out."""
     if not root.is_dir():
         return []
-    return sorted((p for p in root.iterdir() if p.is_dir() and "orbax-checkpoint-tmp" not in p.name), reverse=True)
+    named = (p for p in root.iterdir() if p.is_dir() and re.fullmatch(r"\d+-\d+", p.name))
+    return sorted(named, key=lambda p: [int(part) for part in p.name.split("-")], reverse=True)
 
 
 class Restored(NamedTuple):

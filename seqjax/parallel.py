@@ -23,7 +23,14 @@ def local_devices(count: int | None) -> list[jax.Device]:
 
     Raises UsageError when there are fewer.
     """
-    devices = jax.local_devices()
+    try:
+        devices = jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()
+        raise UsageError(
+            f"no device: {reason[0] if reason else 'the platform in JAX_PLATFORMS is not here'}.\n"
+            "Unset JAX_PLATFORMS, or install what it names."
+        ) from None
     if count is None:
         return devices
     if not 1 <= count <= len(devices):
@@ -73,7 +80,8 @@ def distribute(
         return lambda states, active, count, source: single(states, active, count, jnp.int32(0), source)
     shards = jnp.arange(len(devices), dtype=jnp.int32)
     if driver == "pmap":
-        mapped = jax.pmap(chapter, AXIS, in_axes=(None, None, None, 0, None), out_axes=None, devices=devices)
+        axes = (None, None, None, 0, None)
+        mapped = jax.pmap(chapter, AXIS, in_axes=axes, out_axes=None, devices=devices, donate_argnums=0)
         return lambda states, active, count, source: mapped(states, active, count, shards, source)
 
     def per_device(states: PyTree, active: Any, count: Any, shard: Any, source: Any) -> Any:

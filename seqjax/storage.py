@@ -10,6 +10,8 @@ from pathlib import Path
 
 from seqjax.errors import UsageError
 
+LOCK = ".seqjax-lock"
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes to a temporary file beside `path`, syncs it to the disk and renames it: a reader never sees a part."""
@@ -48,7 +50,7 @@ def locked(directory: Path) -> Iterator[None]:
 
     Raises UsageError when another process holds it.
     """
-    with (directory / ".lock").open("w") as file:
+    with (directory / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

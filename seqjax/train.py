@@ -88,16 +88,18 @@ def minimise(
     extra: `params -> entries of state.extra` at the start.
 
     A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
-    `state.extra["skipped"]`: in all, and in a row.
+    `state.extra["skipped"]`: in all, in a row, and in the longest row.
     """
 
     require(accumulate >= 1, "accumulate", accumulate, "at least 1")
     require(ema_decay is None or 0 < ema_decay < 1, "ema_decay", ema_decay, "a number in (0, 1)")
 
+    none_skipped = {"total": 0, "in_a_row": 0, "longest": 0}
+
     def init_state(key: Key) -> TrainState:
         init_key, step_key = jax.random.split(key)
         params = init(init_key)
-        start = {"skipped": {"total": jnp.int32(0), "in_a_row": jnp.int32(0)}}
+        start = {"skipped": jax.tree.map(jnp.int32, none_skipped)}
         if extra is not None:
             start |= extra(params)
         if ema_decay is not None:
@@ -158,9 +160,11 @@ def minimise(
             (state.params, state.opt_state, state.extra),
         )
         skipped = state.extra["skipped"]
+        in_a_row = jnp.where(finite, 0, skipped["in_a_row"] + 1)
         new_extra["skipped"] = {
             "total": skipped["total"] + jnp.where(finite, 0, 1),
-            "in_a_row": jnp.where(finite, 0, skipped["in_a_row"] + 1),
+            "in_a_row": in_a_row,
+            "longest": jnp.maximum(skipped["longest"], in_a_row),
         }
         return TrainState(params, opt_state, state.step + 1, state.key, new_extra), metrics
 

@@ -45,7 +45,7 @@ class TrainState(NamedTuple):
     """What one training step continues from: arrays only.
 
     `extra` holds what a method needs beside, by name: `ema`, `batch_stats`, `targets`, `hyper`, `skipped`.
-    Its entry `carry` has the batch axis first and is shared out over devices with the batch; all others are replicated.
+    Every device holds the same. A `carry`, which belongs to the examples of a batch, runs on one device so far.
     """
 
     params: Params

@@ -156,6 +156,21 @@ def test_only_the_newest_are_kept_and_a_broken_save_is_replaced(root):
     assert not list(root.glob("*tmp*"))
 
 
+def test_saves_cut_short_do_not_push_out_good_ones(root):
+    for number in (8, 9, 10):
+        (root / f"0-{number:09d}").mkdir()
+    save(root, 3)
+    assert restored(root).details["done"] == 3
+    assert len(list(root.glob("*.json"))) == 3
+
+
+def test_age_is_told_by_numbers(tmp_path):
+    for name in ("2-000000007", "10-000000001", "9-1000000000", "9-999999999"):
+        (tmp_path / name).mkdir()
+    names = [p.name for p in checkpoint.checkpoints(tmp_path)]
+    assert names == ["10-000000001", "9-1000000000", "9-999999999", "2-000000007"]
+
+
 def test_a_donated_buffer_does_not_change_what_is_saved(tmp_path):
     donate = jax.jit(lambda t: jax.tree.map(lambda a: a * 0 - 1, t), donate_argnums=0)
     state = {"w": jnp.arange(1_000_000.0)}

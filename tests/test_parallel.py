@@ -77,6 +77,17 @@ def test_differing_replicas_are_found():
     assert parallel.differing_replicas(states) == ["['bad']"]
 
 
+@pytest.mark.parametrize(("driver", "num_devices"), [("jit", 1), ("pmap", 8), ("shard_map", 8)])
+def test_the_states_are_donated(driver, num_devices):
+    devices = parallel.local_devices(num_devices)
+    axis_name = None if driver == "jit" else parallel.AXIS
+    fetch = problems.fetch_of(SPLIT, BATCH_SIZE, num_devices)
+    dispatch = parallel.distribute(train.make_chapter(LEARNER, fetch, length=2, axis_name=axis_name), devices, driver)
+    states = parallel.replicated(jax.tree.map(lambda leaf: leaf[None], LEARNER.init(jax.random.key(0))), devices)
+    dispatch(states, jnp.ones(1, bool), jnp.int32(2), parallel.replicated(SPLIT, devices))
+    assert states.params["w"].is_deleted()
+
+
 def test_a_chapter_with_a_masked_tail():
     assert np.asarray(trained("pmap", 8, 7)[0].step).tolist() == [7, 7]
 

@@ -4,7 +4,9 @@ import ast
 import dataclasses
 import inspect
 import json
+import logging
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import numpy as np
 
 import seqjax
 from seqjax import checkpoint, parallel, train
-from seqjax.errors import SeqjaxError
+from seqjax.errors import Interrupted, SeqjaxError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.options import Options, check, parse
@@ -37,12 +39,24 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     """
     file = Path(inspect.getfile(build))
     prog = f"python -m experiments.{file.stem}"
+    # what Orbax's threads log of a failed save comes back as an error of one line
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         config, options = parse(config_type, ast.get_docstring(ast.parse(file.read_text())) or "", prog, args)
         run(config, build, options, smoke=smoke)
     except SeqjaxError as error:
         print(f"{file.stem}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # the reader of our output has gone; the run can be continued
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        print(f"{file.stem}: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{file.stem}: interrupted before training; nothing was saved.", file=sys.stderr)
+        sys.exit(130)
     sys.exit(0)
 
 
@@ -62,7 +76,7 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
     check_phases(experiment, plan)
     rundir.make_directory(run_dir)
     with locked(run_dir), stop_signals() as stop_requested:
-        rundir.claim(run_dir, description)
+        rundir.claim(run_dir, description | {"data_sha256": experiment.data.sha256})
         code = code_sha256(file, Path(seqjax.__file__).parent)
         if (run_dir / "receipt.json").exists():
             receipt = read_receipt(run_dir / "receipt.json")
@@ -72,9 +86,10 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
         session = make_session(experiment, plan, run_dir, save_every=options.save_every, stop_requested=stop_requested)
         trained = train_phases(session, runs.restore_or_start(session))
         _check_replicas(trained)
-        metrics = evaluated(session.experiment, trained, plan.seed_range)
+        metrics = evaluated(session.experiment, trained, plan.seed_range, stop_requested)
         receipt = description | {
             "metrics": metrics,
+            "skipped": np.asarray(trained.states.extra["skipped"]["total"]).tolist(),
             "steps": [int(step) for step in np.asarray(trained.states.step)],
             "state_sha256": checkpoint.tree_sha256(trained),
             "data": session.experiment.data.name,
@@ -89,19 +104,28 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
         }
         _draw(session, trained, metrics)
         if smoke and not options.smoke:
-            receipt["smoke"] = smoke_metrics(config, build, smoke)
+            _stop_if(stop_requested)
+            receipt["smoke"] = _smoke_metrics_or_none(config, build, smoke)
         write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
         _show(receipt, run_dir)
         return receipt
 
 
-def evaluated(experiment: Experiment, trained: runs.Run, seeds: range) -> dict[str, dict[str, Any]]:
-    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds."""
+def _stop_if(stop_requested: Callable[[], bool]) -> None:
+    if stop_requested():
+        raise Interrupted("stopped by a signal after training, which is saved.\nRun the same command to evaluate it.")
+
+
+def evaluated(
+    experiment: Experiment, trained: runs.Run, seeds: range, stop_requested: Callable[[], bool] = lambda: False
+) -> dict[str, dict[str, Any]]:
+    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds. A signal stops it between seeds."""
     states = train.averaged(runs.selected(trained))
-    results = [
-        experiment.evaluate(runs.seed_state(states, i), experiment.data, runs.evaluation_key(seed))
-        for i, seed in enumerate(seeds)
-    ]
+    results = []
+    for position, seed in enumerate(seeds):
+        _stop_if(stop_requested)
+        state = runs.seed_state(states, position)
+        results.append(experiment.evaluate(state, experiment.data, runs.evaluation_key(seed)))
     return {name: summary([result[name] for result in results]) for name in results[0]}
 
 
@@ -126,16 +150,29 @@ def smoke_metrics(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str,
     """
     experiment = build(dataclasses.replace(config, **smoke))
     plan = make_plan(Options(seeds=1, devices=1))
+    check_phases(experiment, plan)
     with tempfile.TemporaryDirectory() as directory:
         session = make_session(experiment, plan, Path(directory), reporter=silent)
         trained = train_phases(session, runs.restore_or_start(session))
     return {name: measure["mean"] for name, measure in evaluated(experiment, trained, plan.seed_range).items()}
 
 
+def _smoke_metrics_or_none(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str, float] | None:
+    try:
+        return smoke_metrics(config, build, smoke)
+    except SeqjaxError as error:
+        # what suits the run need not suit its twin, and must not cost the run
+        say(f"no smoke twin of this configuration: {error}")
+        return None
+
+
 def _health(experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run) -> str:
     values = [value for measure in metrics.values() for value in measure["per_seed"]]
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(trained.states.params)]
     if not all(map(math.isfinite, values)) or not all(np.isfinite(leaf).all() for leaf in leaves):
+        return "diverged"
+    skipped = np.asarray(trained.states.extra["skipped"]["total"])
+    if (2 * skipped > np.asarray(trained.states.step)).any():
         return "diverged"
     return "ok" if experiment.health is None else experiment.health(metrics)
 

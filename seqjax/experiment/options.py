@@ -79,7 +79,7 @@ def check(options: Options) -> None:
     if options.seeds < 1:
         raise UsageError(f"--seeds {options.seeds}: expected at least 1.")
     if not 0 <= options.seed < 2**31 - options.seeds:
-        raise UsageError(f"--seed {options.seed}: expected 0 to 2147483647.")
+        raise UsageError(f"--seed {options.seed}: expected 0 to {2**31 - 1 - options.seeds}.")
     if options.save_every < 0:
         raise UsageError(f"--save-every {options.save_every}: expected seconds, 0 or more.")
     if options.log_every is not None and options.log_every < 1:

@@ -1,6 +1,7 @@
 """Training: phase after phase, chapter after chapter, with a line of metrics and perhaps a checkpoint after each."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -55,24 +56,29 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     devices = parallel.local_devices(session.plan.devices)
     axis_name = None if session.plan.driver == "jit" else parallel.AXIS
     data = session.experiment.data
-    source = make_source(data.train, phase, devices, stream=session.plan.stream or not is_resident(data))
+    too_large = phase.batch_at is None and not is_resident(data)
+    source = make_source(data.train, phase, devices, stream=session.plan.stream or too_large)
     chapter = train.make_chapter(
         phase.learner, source.fetch, length=source.length, seed_plan=session.plan.seed_plan, axis_name=axis_name
     )
     dispatch = parallel.distribute(chapter, devices, session.plan.driver)
     boundary = make_boundary(session.experiment, phase, session.plan.seed_range)
     validation = jax.tree.map(jnp.asarray, data.validation)
+    if len(devices) > 1 and "carry" in run.states.extra:
+        raise UsageError(f"phase {phase.name} keeps a carry, which runs on one device so far; use --devices 1.")
+    # where dispatches leave it: with any other placement the second chapter would compile again
+    run = parallel.replicated(run, devices)
     pending, saved_at = None, time.monotonic()
     saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
-    with session.reporter(phase.name, int(run.done)) as report:
-        while int(run.done) < phase.steps and bool(run.active.any()):
+    with session.reporter(phase.name, int(run.done)) as report, ThreadPoolExecutor(1) as saver:
+        while int(run.done) < phase.steps and np.asarray(run.active).any():
             done = int(run.done)
             count = min(phase.chapter_steps, phase.steps - done)
             active = np.asarray(run.active)
             states, metrics = _chapter(session, run, dispatch, source, done, count)
             _stop_on_non_finite(states, active, session, done + count)
             run, scores = boundary(run._replace(states=states), jnp.int32(count), validation)
-            run = refreshed(run, phase, data.train)
+            run = parallel.replicated(refreshed(run, phase, data.train), devices)
             rows = metric_rows(int(run.phase), done, count, log_every, metrics, active)
             rows[-1]["validation"] = [float(s) if a else None for s, a in zip(scores, active, strict=True)]
             rundir.append_metrics(session.run_dir, rows)
@@ -80,16 +86,18 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             stopping = session.stop_requested()
             if stopping or time.monotonic() - saved_at >= session.save_every:
                 if pending is not None:
-                    checkpoint.commit(pending)
-                pending, saved_at, saved = save(session, run), time.monotonic(), done + count
+                    pending.result()
+                # committed while training goes on, so that it counts as soon as it is written
+                pending = saver.submit(checkpoint.commit, save(session, run))
+                saved_at, saved = time.monotonic(), done + count
             if stopping:
-                checkpoint.commit(pending)
+                pending.result()
                 raise Interrupted(
                     f"stopped by a signal at step {done + count}, saved in {session.run_dir}.\n"
                     "Run the same command to continue."
                 )
     if pending is not None:
-        checkpoint.commit(pending)
+        pending.result()
     if saved != int(run.done):
         checkpoint.commit(save(session, run))
     return run
@@ -137,11 +145,11 @@ def _means(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _stop_on_non_finite(states: TrainState, active: np.ndarray, session: Session, step: int) -> None:
-    in_a_row = np.asarray(states.extra["skipped"]["in_a_row"])
-    for seed, is_active, skipped in zip(session.plan.seed_range, active, in_a_row, strict=True):
+    longest = np.asarray(states.extra["skipped"]["longest"])
+    for seed, is_active, skipped in zip(session.plan.seed_range, active, longest, strict=True):
         if is_active and skipped >= MAX_SKIPPED_IN_A_ROW:
             raise NonFiniteError(
-                f"seed {seed}: loss or gradient not finite in the last {skipped} steps before step {step}; "
+                f"seed {seed}: loss or gradient not finite in {skipped} steps in a row before step {step}; "
                 f"the last good checkpoint stays in {session.run_dir}.\n"
                 "Lower --learning-rate or set --clip-norm, with a new --run-dir."
             )

@@ -34,7 +34,8 @@ def silent(title: str, start: int) -> Iterator[Reporter]:
 
 def _shown(values: dict[str, float]) -> str:
     first = [name for name in ("loss", "validation") if name in values]
-    order = first + [name for name in values if name not in first]
+    # a term that is the whole loss is not said twice
+    order = first + [name for name in values if name not in first and values[name] != values.get("loss")]
     return "  ".join(f"{name} {values[name]:.5g}" for name in order)
 
 
@@ -58,17 +59,20 @@ def _lines(title: str, start: int) -> Reporter:
 @contextmanager
 def _bar(title: str, start: int) -> Iterator[Reporter]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
+    whole = Column(no_wrap=True, overflow="ignore")
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[shown]}"),
+        TextColumn("{task.description}", table_column=whole),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=whole),
+        TextColumn("{task.fields[rate]}", table_column=whole),
+        TimeRemainingColumn(compact=True, table_column=whole),
+        # the first to give way on a narrow terminal
+        TextColumn("{task.fields[shown]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
     begin = time.monotonic()
-    with Progress(*columns) as bar:
+    with Progress(*columns, expand=True) as bar:
         task = bar.add_task(title, total=None, completed=start, rate="compiling", shown="")
 
         def report(done: int, total: int, values: dict[str, float]) -> None:

@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from seqjax.errors import UsageError
-from seqjax.storage import write_atomically
+from seqjax.storage import LOCK, write_atomically
 
 
 def described(name: str, config: Any, plan: dict[str, Any]) -> dict[str, Any]:
@@ -27,19 +28,19 @@ def make_directory(run_dir: Path) -> None:
     """Raises UsageError when it cannot be made or written to, or holds something that is no run."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        probe = run_dir / ".lock"
-        probe.touch()
+        held = sorted(p.name for p in run_dir.iterdir() if p.name != LOCK and not p.name.startswith(".config.json."))
+        # what belongs to something else is refused before anything is touched
+        if held and not (run_dir / "config.json").is_file():
+            raise UsageError(
+                f"--run-dir {run_dir}: holds {held[0]} but no config.json, so it is not a run of this project.\n"
+                "Name a new or empty directory."
+            )
+        if held:
+            read_description(run_dir)
+        (run_dir / LOCK).touch()
     except OSError as error:
-        raise UsageError(
-            f"--run-dir {run_dir}: cannot be written ({error.strerror}).\nName another directory."
-        ) from None
-    foreign = sorted(p.name for p in run_dir.iterdir() if p.name != ".lock" and not p.name.startswith(".config.json."))
-    if foreign and not (run_dir / "config.json").is_file():
-        probe.unlink()
-        raise UsageError(
-            f"--run-dir {run_dir}: holds {foreign[0]} but no config.json, so it is not a run of this project.\n"
-            "Name a new or empty directory."
-        )
+        reason = error.strerror or error
+        raise UsageError(f"--run-dir {run_dir}: cannot be written ({reason}).\nName another directory.") from None
 
 
 def claim(run_dir: Path, description: dict[str, Any]) -> None:
@@ -72,13 +73,18 @@ def read_description(run_dir: Path) -> dict[str, Any]:
         if not isinstance(found["plan"], dict):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{run_dir}: no readable config.json, expected a run directory of this project.") from None
+        raise UsageError(
+            f"{run_dir}: no readable config.json, expected a run directory of this project.\n"
+            "Name a new or empty directory, or one that a run has made."
+        ) from None
     return found
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     flat_found, flat_wanted = (
-        {"experiment": d["experiment"]} | d["config"] | {f"plan.{k}": v for k, v in d["plan"].items()}
+        {"experiment": d["experiment"], "data_sha256": d.get("data_sha256")}
+        | d["config"]
+        | {f"plan.{k}": v for k, v in d["plan"].items()}
         for d in (found, wanted)
     )
     fields = list(dict.fromkeys([*flat_found, *flat_wanted]))
@@ -93,6 +99,12 @@ def append_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Adds lines to `metrics.jsonl`; values that are not finite become null."""
     with (run_dir / "metrics.jsonl").open("a") as file:
         file.writelines(json.dumps(_without_nan(row)) + "\n" for row in rows)
+
+
+def sync_metrics(run_dir: Path) -> None:
+    """Makes the lines written so far survive a power cut, as a checkpoint that follows them does."""
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        os.fsync(file.fileno())
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -118,8 +130,16 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def rewind_metrics(run_dir: Path, phase: int, step: int) -> None:
-    """Drops the lines after a checkpoint, which the continued run will write again."""
+    """Drops the lines after a checkpoint, which the continued run will write again.
+
+    Raises UsageError when lines before it are missing.
+    """
     kept = [row for row in read_metrics(run_dir) if (row["phase"], row["step"]) <= (phase, step)]
+    if step > 0 and (not kept or (kept[-1]["phase"], kept[-1]["step"]) != (phase, step)):
+        raise UsageError(
+            f"{run_dir}: metrics.jsonl lacks lines up to step {step}, where the checkpoint stands.\n"
+            "Put it back from a copy, or start again with another --run-dir."
+        )
     write_atomically(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
 
 

@@ -37,9 +37,7 @@ def make_source(split: Split, phase: Phase, devices: Sequence[jax.Device], *, st
     Raises UsageError for a stream of batches that are not rows of the split.
     """
     if stream and phase.batch_at is not None:
-        raise UsageError(
-            f"phase {phase.name} makes its own batches, which cannot be streamed; run it without --stream."
-        )
+        raise UsageError(f"phase {phase.name} makes its own batches, which cannot be streamed; leave out --stream.")
     return _streamed(split, phase, devices) if stream else _resident(split, phase, devices)
 
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import PyTree
 
 from seqjax import checkpoint, train
-from seqjax.errors import CheckpointError
+from seqjax.errors import CheckpointError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment.progress import say
 from seqjax.experiment.session import Session
@@ -76,6 +77,7 @@ def start_phase(experiment: Experiment, index: int, seeds: range, previous: Run 
                 for position, seed in enumerate(seeds)
             ]
         )
+    _require_states_of(phase, states)
     count = len(seeds)
     return Run(
         jnp.int32(index),
@@ -86,6 +88,16 @@ def start_phase(experiment: Experiment, index: int, seeds: range, previous: Run 
         jnp.zeros(count, jnp.int32),
         jnp.ones(count, bool),
     )
+
+
+def _require_states_of(phase: Phase, states: TrainState) -> None:
+    """Raises UsageError where a phase begins with other arrays than its learner makes: it could not be restored."""
+    expected = jax.eval_shape(phase.learner.init, jax.eval_shape(lambda: jax.random.key(0)))
+    if jax.tree.structure(states) != jax.tree.structure(expected):
+        raise UsageError(
+            f"phase {phase.name} begins with {jax.tree.structure(states)}, expected what its learner's init makes: "
+            f"{jax.tree.structure(expected)}."
+        )
 
 
 def make_boundary(experiment: Experiment, phase: Phase, seeds: range) -> Any:
@@ -120,12 +132,17 @@ def refreshed(run: Run, phase: Phase, split: Split) -> Run:
     """The run after `phase.refresh` of every seed, where one is due."""
     if phase.refresh is None or int(run.done) % (phase.refresh_every or phase.chapter_steps):
         return run
-    seeds = range(run.active.shape[0])
-    return run._replace(states=_stack([phase.refresh(seed_state(run.states, i), split) for i in seeds]))
+    refreshed_states = [
+        # a seed that has stopped stands still
+        phase.refresh(seed_state(run.states, i), split) if active else seed_state(run.states, i)
+        for i, active in enumerate(np.asarray(run.active))
+    ]
+    return run._replace(states=_stack(refreshed_states))
 
 
 def save(session: Session, run: Run) -> checkpoint.PendingSave:
     index, done = int(run.phase), int(run.done)
+    rundir.sync_metrics(session.run_dir)
     details = {"phase": index, "done": done, "elapsed_s": session.elapsed()}
     return checkpoint.begin_save(session.run_dir / "checkpoints" / f"{index}-{done:09d}", run, details)
 

@@ -74,6 +74,8 @@ def test_bad_arguments(capsys, tmp_path, args, words):
         (["--ema-decay", "1.5"], ["ema_decay", "1.5"]),
         (["--patience", "0"], ["patience", "0"]),
         (["--complexity", "l1", "--beta", "-1"], ["beta", "-1"]),
+        (["--complexity", "l1"], ["beta", "0.0"]),
+        (["--beta", "0.1"], ["beta", "0.1"]),
     ],
 )
 def test_bad_configurations(capsys, tmp_path, args, words):
@@ -100,7 +102,10 @@ def test_bad_arrays(capsys, tmp_path, array, words):
 def test_foreign_directory_is_left_alone(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert_refused(command(capsys, "--run-dir", tmp_path, *QUICK), "thesis.tex", "config.json")
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    (tmp_path / "config.json").write_text("{}")
+    assert_refused(command(capsys, "--run-dir", tmp_path, *QUICK), "no readable config.json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "thesis.tex"]
+    (tmp_path / "config.json").unlink()
     file = tmp_path / "file"
     file.write_text("x")
     assert_refused(command(capsys, "--run-dir", file, *QUICK), "cannot be written")
