@@ -180,3 +180,14 @@ def reconstruction_figures(
             measure="squared error per test example",
         ),
     }
+
+
+def gradient_flow(curves: dict[str, Float[np.ndarray, "T"]], *, of: str = "output") -> Figure:
+    """Norm of a gradient to the state by lag, on a logarithmic axis: a straight line down is one that vanishes."""
+    figure, axes = _subplots(1, 1, (5.2, 3.4))
+    axis = axes[0][0]
+    for name, norms in curves.items():
+        axis.plot(np.where(norms > 0, norms, np.nan), label=name, linewidth=1.2)
+    axis.set(xlabel="lag, steps back from the last", ylabel=f"norm of d {of} / d state", yscale="log")
+    axis.legend(frameon=False)
+    return figure

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, PyTree
 
@@ -97,3 +98,17 @@ def gate_saturation(
     _, flags = unroll(watched_step, params, xs, carry, lengths=lengths)
     count = xs.shape[0] * xs.shape[1] if lengths is None else jnp.maximum(lengths.sum(), 1)
     return jax.tree.map(lambda flag: flag.sum(axis=(0, 1)) / count, flags)
+
+
+def flow_measures(row: str, norms: Float[Array, "B T"], saturation: dict[str, Saturation]) -> dict[str, float]:
+    """Numbers for a receipt: how much of the gradient is left at the longest lag, and how saturated each gate is.
+
+    `row/gradient_kept`: mean norm at the longest lag, over that at lag 0. `row_GATE/saturated_low` and `_high`: share
+    of steps, averaged over units.
+    """
+    mean = np.asarray(norms, np.float64).mean(axis=0)
+    found = {f"{row}/gradient_kept": float(mean[-1] / mean[0]) if mean[0] > 0 else 0.0}
+    for gate, share in saturation.items():
+        found[f"{row}_{gate}/saturated_low"] = float(np.mean(share.low))
+        found[f"{row}_{gate}/saturated_high"] = float(np.mean(share.high))
+    return found

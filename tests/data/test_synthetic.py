@@ -1,0 +1,109 @@
+"""Synthetic tasks: what an example is, what trivial answers cost, and that no batch is like another."""
+
+from collections import Counter
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax.data.synthetic import (
+    BLANK,
+    DELIMITER,
+    NUM_SYMBOLS,
+    adding,
+    blind_copying_cost,
+    copying,
+    drawn,
+    fresh_batch_at,
+    synthetic_dataset,
+)
+from seqjax.errors import UsageError
+
+ADDING, COPYING = partial(adding, length=4), partial(copying, delay=5)
+
+
+def test_two_different_places_are_marked_and_their_values_summed():
+    fields = drawn(partial(adding, length=2), jax.random.key(0), 50).fields
+    np.testing.assert_array_equal(fields["x"][..., 1], 1)
+    np.testing.assert_array_equal(fields["target"], fields["x"][..., 0].sum(axis=1))
+    fields = drawn(partial(adding, length=9), jax.random.key(0), 500).fields
+    values, marks = fields["x"][..., 0], fields["x"][..., 1]
+    assert set(np.unique(marks)) == {0, 1}
+    np.testing.assert_array_equal(marks.sum(axis=1), 2)
+    np.testing.assert_allclose((values * marks).sum(axis=1), fields["target"], rtol=1e-6)
+    assert 0 <= values.min() < 0.01
+    assert 0.99 < values.max() < 1
+
+
+def test_every_pair_of_places_is_equally_likely():
+    marks = drawn(ADDING, jax.random.key(1), 6000).fields["x"][..., 1]
+    pairs = Counter(tuple(np.flatnonzero(row)) for row in marks)
+    assert len(pairs) == 6
+    chi_squared = sum((count - 1000) ** 2 / 1000 for count in pairs.values())
+    assert chi_squared < 20.5  # 5 degrees of freedom, one in a thousand
+
+
+def test_the_best_constant_answer_is_one_and_costs_a_sixth():
+    targets = drawn(ADDING, jax.random.key(2), 40_000).fields["target"].astype(np.float64)
+    assert targets.mean() == pytest.approx(1, abs=0.01)
+    assert np.square(targets - 1).mean() == pytest.approx(1 / 6, rel=0.03)
+
+
+def test_symbols_come_back_after_the_delay():
+    fields = drawn(COPYING, jax.random.key(3), 4000).fields
+    x, target = fields["x"], fields["target"]
+    assert x.shape == target.shape == (4000, 25)
+    np.testing.assert_array_equal(target[:, -10:], x[:, :10])
+    np.testing.assert_array_equal(target[:, :-10], BLANK)
+    np.testing.assert_array_equal(np.delete(x[:, 10:], 4, axis=1), BLANK)
+    np.testing.assert_array_equal(x[:, 14], DELIMITER)
+    # the delimiter is read at the step before the first answer
+    assert target[0, 14] == BLANK
+    counts = np.bincount(x[:, :10].ravel(), minlength=NUM_SYMBOLS)
+    assert len(counts) == NUM_SYMBOLS
+    assert np.square(counts - 5000).sum() / 5000 < 24.4  # 7 degrees of freedom, one in a thousand
+
+
+def test_blind_copying_cost():
+    assert blind_copying_cost(200) == pytest.approx(0.0945, abs=5e-5)
+    assert blind_copying_cost(1000) == pytest.approx(0.02039, abs=5e-6)
+
+
+@pytest.mark.parametrize("task", [ADDING, COPYING])
+def test_a_batch_follows_from_key_and_step_however_it_is_shared_out(task):
+    batch_at = jax.jit(fresh_batch_at(task), static_argnames=("batch_size", "num_shards"))
+    split = drawn(task, jax.random.key(9), 3)
+    whole = batch_at(split, jax.random.key(4), 7, batch_size=8, shard=0, num_shards=1)
+    again = batch_at(split, jax.random.key(4), 7, batch_size=8, shard=0, num_shards=1)
+    shards = [batch_at(split, jax.random.key(4), 7, batch_size=8, shard=s, num_shards=4) for s in range(4)]
+    for name, field in whole.items():
+        np.testing.assert_array_equal(field, again[name])
+        np.testing.assert_array_equal(field, jnp.concatenate([shard[name] for shard in shards]))
+    np.testing.assert_array_equal(whole["index"], np.arange(8))
+    assert len(np.unique(whole["x"], axis=0)) == 8
+    for other in (
+        batch_at(split, jax.random.key(4), 8, batch_size=8, shard=0, num_shards=1),
+        batch_at(split, jax.random.key(5), 7, batch_size=8, shard=0, num_shards=1),
+    ):
+        assert not np.array_equal(whole["x"], other["x"])
+    with pytest.raises(UsageError, match="batch size 8 cannot be shared out equally over 3 shards"):
+        fresh_batch_at(task)(split, jax.random.key(4), 7, batch_size=8, shard=0, num_shards=3)
+
+
+def test_splits_are_fixed_and_apart():
+    one, again = (synthetic_dataset("copying", COPYING, validation_size=50, test_size=70) for _ in range(2))
+    assert [split.num_examples for split in one[1:4]] == [100, 50, 70]
+    np.testing.assert_array_equal(one.test.fields["x"], again.test.fields["x"])
+    assert one.sha256 == again.sha256
+    assert one.sha256 != synthetic_dataset("copying", COPYING, validation_size=50, test_size=71).sha256
+    rows = np.concatenate([split.fields["x"] for split in one[1:4]])
+    assert len(np.unique(rows, axis=0)) == 220
+
+
+def test_impossible_tasks_are_refused():
+    with pytest.raises(UsageError, match="length=1: expected at least 2"):
+        adding(jax.random.key(0), length=1)
+    with pytest.raises(UsageError, match="delay=0: expected at least 1"):
+        copying(jax.random.key(0), delay=0)
