@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 
 def _sum_per_example(values: Float[Array, "B ..."]) -> Float[Array, "B"]:
@@ -34,9 +34,25 @@ def _cross_entropy_with_logits_jvp(primals: tuple, tangents: tuple) -> tuple[Arr
     return _cross_entropy_with_logits(logits, targets), tangent
 
 
-def bernoulli_cross_entropy(logits: Float[Array, "B ..."], targets: Float[Array, "B ..."]) -> Float[Array, "B"]:
-    """-log p(targets) in nats under independent Bernoulli variables, targets in [0, 1]; finite for finite logits."""
-    return _sum_per_example(_cross_entropy_with_logits(logits, targets))
+def bernoulli_cross_entropy(
+    logits: Float[Array, "B ..."], targets: Float[Array, "B ..."], *, mask: Bool[Array, "B ..."] | None = None
+) -> Float[Array, "B"]:
+    """-log p(targets) in nats under independent Bernoulli variables, targets in [0, 1]; finite for finite logits.
+
+    mask: the values that count, over the leading axes; neither value nor gradient depends on what the others hold.
+    """
+    if mask is not None:
+        mask = mask.reshape(mask.shape + (1,) * (logits.ndim - mask.ndim))
+        # here as well as below: 0 * NaN would reach the gradient
+        logits, targets = jnp.where(mask, logits, 0), jnp.where(mask, targets, 0)
+    values = _cross_entropy_with_logits(logits, targets)
+    return _sum_per_example(values if mask is None else jnp.where(mask, values, 0))
+
+
+def categorical_cross_entropy(logits: Float[Array, "B *T V"], targets: Int[Array, "B *T"]) -> Float[Array, "B"]:
+    """-log p(targets) in nats, targets from 0 to V - 1, summed over the example's steps."""
+    log_probabilities = jax.nn.log_softmax(logits)
+    return -_sum_per_example(jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1))
 
 
 def l1_norm(code: Float[Array, "B ..."]) -> Float[Array, "B"]:

@@ -191,3 +191,37 @@ def gradient_flow(curves: dict[str, Float[np.ndarray, "T"]], *, of: str = "outpu
     axis.set(xlabel="lag, steps back from the last", ylabel=f"norm of d {of} / d state", yscale="log")
     axis.legend(frameon=False)
     return figure
+
+
+def symbol_rows(panels: dict[str, Int[np.ndarray, "N T"]], *, num_symbols: int) -> Figure:
+    """Rows of symbols side by side, one example a line: a colour and a number for each; the first panel is the truth.
+
+    A symbol that differs from the truth is crossed out.
+    """
+    truth = next(iter(panels.values()))
+    figure, axes = _subplots(1, len(panels), (0.28 * truth.shape[1] * len(panels) + 0.5, 0.28 * len(truth) + 0.5))
+    for (name, symbols), axis in zip(panels.items(), axes[0], strict=True):
+        axis.grid(visible=False)
+        axis.imshow(symbols, cmap="tab10", vmin=-0.5, vmax=max(9, num_symbols - 1) + 0.5, alpha=0.6)
+        for (row, step), symbol in np.ndenumerate(symbols):
+            axis.text(step, row, str(symbol), ha="center", va="center", fontsize=7)
+            if symbol != truth[row, step]:
+                axis.plot([step - 0.4, step + 0.4], [row + 0.4, row - 0.4], color="black", linewidth=1)
+        axis.set(title=name, xticks=[], yticks=[])
+    return figure
+
+
+def rolls(panels: dict[str, Float[np.ndarray, "T D"]], *, row: str) -> Figure:
+    """Values in [0, 1] over time as shades, one panel above the other on one time axis, the first feature lowest."""
+    num_steps, _ = next(iter(panels.values())).shape
+    width = min(14.0, 3 + 0.06 * num_steps)
+    figure, axes = _subplots(len(panels), 1, (width, 2.0 * len(panels)), sharex=True, sharey=True)
+    for (name, values), axis in zip(panels.items(), axes[:, 0], strict=True):
+        axis.grid(visible=False)
+        axis.imshow(values.T, cmap="gray_r", vmin=0, vmax=1, aspect="auto", origin="lower", interpolation="nearest")
+        axis.set(title=name, ylabel=row)
+    axes[-1, 0].set_xlabel("frame")
+    shown = np.flatnonzero(np.max([v.max(axis=0) for v in panels.values()], axis=0) > 0.05)
+    if len(shown):
+        axes[0, 0].set_ylim(shown[0] - 1.5, shown[-1] + 1.5)
+    return figure

@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from seqjax.data.files import SUFFIXES, file_dataset
+from seqjax.data.music import FILES as MUSIC
+from seqjax.data.music import music_dataset
 from seqjax.data.prepared import data_directory, prepared_arrays
 from seqjax.data.splits import tail_as_validation
+from seqjax.data.synthetic import chord_walk, synthetic_dataset
 from seqjax.errors import DataError
 from seqjax.types import Dataset
 
-NAMES = ("digits", "mnist", "fashion_mnist")
+BUILT = ("digits", "mnist", "fashion_mnist")
+NAMES = (*BUILT, "chords", *MUSIC)
 RESIDENT_BYTES = 2 * 2**30
 
 
@@ -26,14 +30,21 @@ def load(
     `digits`, `mnist` and `fashion_mnist` are prepared under `data_dir` (default `$SEQJAX_DATA_DIR` or
     `~/.cache/seqjax`) from raw files in `raw_dir` (default `$SEQJAX_RAW_DIR`) or downloaded ones. Their validation
     split is the end of the official training set: 180 rows of `digits`, 5,000 of the others, or `validation_size`;
-    with 0 it is empty. A path to a `.npz`, `.npy` or `.csv` file is read as `seqjax.data.files` says. Any other name is
-    looked for among the data sets that TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
+    with 0 it is empty. `jsb_chorales`, `nottingham`, `piano_midi` and `muse_data` are read from `raw_dir` or
+    downloaded, as `seqjax.data.music` says; `chords` is made up, in the same form. A path to a `.npz`, `.npy` or `.csv`
+    file is read as `seqjax.data.files` says. Any other name is looked for among the data sets that TFDS has prepared on
+    this machine, as `seqjax.data.tfds_directory` says.
     Raises DataError for what cannot be had or is not as expected, UsageError for an impossible `validation_size`.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     directory = data_dir or data_directory()
-    if name in NAMES:
+    if name in BUILT:
         return _built(name, directory, raw_dir, validation_size)
+    if name in MUSIC:
+        return music_dataset(name, raw_dir=raw_dir, validation_size=validation_size)
+    if name == "chords":
+        size = 50 if validation_size is None else validation_size
+        return synthetic_dataset(name, chord_walk, train_size=200, validation_size=size, test_size=100)
     if path.suffix.lower() in SUFFIXES or path.is_absolute() or name.startswith((".", "~")) or (name and _exists(path)):
         return file_dataset(path, validation_size=validation_size)
     from seqjax.data.tfds_directory import prepared_dataset

@@ -16,12 +16,21 @@ MAX_BYTES = 2**28  # more than any file of a builder holds; a damaged or hostile
 TIMEOUT_S = 30
 
 
-def raw_content(dataset: str, file: str, *, sha256: str, mirrors: Sequence[str], raw_dir: Path | None = None) -> bytes:
+def raw_content(
+    dataset: str,
+    file: str,
+    *,
+    sha256: str,
+    mirrors: Sequence[str],
+    raw_dir: Path | None = None,
+    mirror_suffix: str = ".gz",
+) -> bytes:
     """The decompressed content of `file` (named without `.gz`).
 
     Looked for as `raw_dir/dataset/file.gz` and without `.gz`, where `raw_dir` defaults to `$SEQJAX_RAW_DIR`; otherwise
-    `file.gz` is downloaded from the first mirror that answers. Raises DataError if it cannot be had, is damaged, or is
-    not the file that was pinned: gzip wrappers differ between mirrors, so the hash is of what they hold.
+    `file.gz`, or what `mirror_suffix` says, is downloaded from the first mirror that answers. Raises DataError if it
+    cannot be had, is damaged, or is not the file that was pinned: gzip wrappers differ between mirrors, so the hash is
+    of what they hold.
     """
     if raw_dir is None and os.environ.get("SEQJAX_RAW_DIR"):
         raw_dir = Path(os.environ["SEQJAX_RAW_DIR"])
@@ -31,7 +40,7 @@ def raw_content(dataset: str, file: str, *, sha256: str, mirrors: Sequence[str],
             source, packed = str(path), _file_bytes(path)
             break
     if source is None:
-        source, packed = _downloaded(dataset, f"{file}.gz", mirrors, raw_dir)
+        source, packed = _downloaded(dataset, f"{file}{mirror_suffix}", mirrors, raw_dir)
     content = _decompressed(packed, source)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:

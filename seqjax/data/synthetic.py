@@ -1,4 +1,4 @@
-"""Tasks made from a key: the adding problem, copying. An example is a pure function of its key.
+"""Tasks made from a key: the adding problem, copying, chords. An example is a pure function of its key.
 
 Source: Hochreiter & Schmidhuber (1997) for both problems, Arjovsky, Shah & Bengio (2016) for their form here.
 """
@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Int
 
 from seqjax.data.prepared import content_sha256
+from seqjax.data.splits import rows_of
 from seqjax.errors import UsageError, require
 from seqjax.types import Batch, Dataset, Key, Split
 
@@ -22,8 +23,6 @@ REMEMBERED = 10
 BLANK, DELIMITER = NUM_SYMBOLS, NUM_SYMBOLS + 1
 
 Task = Callable[[Key], dict[str, Array]]
-
-VALIDATION, TEST, LOOK = 1, 2, 3  # folded into the fixed key of the splits
 
 
 def adding(key: Key, *, length: int) -> dict[str, Array]:
@@ -57,6 +56,21 @@ def copying(key: Key, *, delay: int) -> dict[str, Array]:
 def blind_copying_cost(delay: int) -> float:
     """Nats a step of one who knows when to answer but not what: 10 log 8 / (delay + 20)."""
     return REMEMBERED * float(np.log(NUM_SYMBOLS)) / (delay + 2 * REMEMBERED)
+
+
+def chord_walk(key: Key, *, shortest: int = 16, longest: int = 32) -> dict[str, Array]:
+    """A made-up piano roll `x [T 88]` bool of `length []` frames, T = `longest`: a triad that walks up by fifths.
+
+    Each frame holds the chord with probability 1/4 and else goes a fifth up; the first root is any of twelve. What a
+    model of independent keys can learn beside how often each sounds, it has to learn from the frame before.
+    """
+    length_key, root_key, step_key = jax.random.split(key, 3)
+    length = jax.random.randint(length_key, (), shortest, longest + 1)
+    moves = jax.random.bernoulli(step_key, 0.75, (longest,)).at[0].set(False)
+    roots = (jax.random.randint(root_key, (), 0, 12) + 7 * jnp.cumsum(moves)) % 12
+    keys = jnp.stack([roots + 15, roots + 39, (roots + 4) % 12 + 39, (roots + 7) % 12 + 39], axis=1)
+    x = jax.nn.one_hot(keys, 88, dtype=bool).any(axis=1)
+    return {"x": x & (jnp.arange(longest) < length)[:, None], "length": length}
 
 
 def drawn(task: Task, key: Key, count: int) -> Split:
@@ -93,11 +107,14 @@ def fresh_batch_at(task: Task) -> Callable[..., Batch]:
 def synthetic_dataset(name: str, task: Task, *, validation_size: int, test_size: int, train_size: int = 100) -> Dataset:
     """Fixed validation and test splits, the same in every run, apart from each other and from all training batches.
 
-    The training split is only a sample to look at: training makes its own batches, by `fresh_batch_at`.
+    With `fresh_batch_at` training makes its own batches, and the training split is only a sample to look at.
     """
+    require(validation_size >= 0, "validation_size", validation_size, "0 or more")
     # no key of a run is a child of this one: those come from key(seed) by fold_in of other numbers
     key = jax.random.fold_in(jax.random.key(0), np.uint32(0xF17ED))
-    sizes = {"train": (LOOK, train_size), "validation": (VALIDATION, validation_size), "test": (TEST, test_size)}
-    splits = {split: drawn(task, jax.random.fold_in(key, part), size) for split, (part, size) in sizes.items()}
-    sha256 = content_sha256({split: rows.fields for split, rows in splits.items()})
-    return Dataset(name, splits["train"], splits["validation"], splits["test"], sha256)
+    sizes = (train_size, validation_size, test_size)
+    every = drawn(task, key, sum(sizes))
+    ends = np.cumsum(sizes)
+    parts = [rows_of(every.fields, slice(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+    sha256 = content_sha256(dict(zip(("train", "validation", "test"), parts, strict=True)))
+    return Dataset(name, *map(Split, parts), sha256)

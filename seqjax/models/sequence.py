@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -59,6 +60,31 @@ class SequenceModel(nn.Module):
             hs = hs * dropout_masks(jax.random.fold_in(key, self.num_layers), index, hs, self.dropout, False, False)
         head = output_head(self.output_size)
         return head.apply(self.param("readout", head.init, self.hidden_size), hs)
+
+
+def with_time_scales(params: Params, key: Key, longest: int) -> Params:
+    """The params of a `SequenceModel` with gates that start out keeping for 1 to `longest` steps, unit by unit.
+
+    The bias of what keeps is log u, u uniform in [1, longest - 1]; an LSTM's input gates take -log u, so that what they
+    add up to in that time stays small. An Elman network has no gates and is left as it is.
+    Source: Tallec & Ollivier, "Can recurrent neural networks warp time?" (2018), "chrono initialisation".
+    """
+    layers = dict(params["params"]["recurrence"])
+    for number, (name, layer) in enumerate(sorted(layers.items())):
+        hidden_size = layer["recurrent_kernel"].shape[0]
+        num_blocks = layer["bias"].shape[0] // hidden_size
+        scales = jax.random.uniform(
+            jax.random.fold_in(key, number), (hidden_size,), minval=1, maxval=max(2, longest - 1)
+        )
+        keep = jnp.log(scales)
+        bias = layer["bias"].reshape(num_blocks, hidden_size)
+        match num_blocks:
+            case 4:  # i, f, g, o
+                bias = bias.at[0].set(-keep).at[1].set(keep)
+            case 3:  # r, z, n
+                bias = bias.at[1].set(keep)
+        layers[name] = layer | {"bias": bias.reshape(-1)}
+    return params | {"params": params["params"] | {"recurrence": layers}}
 
 
 def stacked(cell: Cell, num_layers: int) -> Cell:
