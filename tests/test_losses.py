@@ -78,3 +78,27 @@ def test_values_do_not_depend_on_batch_split_or_order(loss):
     together = loss(Y, X)
     np.testing.assert_array_equal(together[::-1], loss(Y[::-1], X[::-1]))
     np.testing.assert_array_equal(together, np.concatenate([loss(Y[:1], X[:1]), loss(Y[1:], X[1:])]))
+
+
+def test_masked_values_of_bernoulli_cross_entropy_do_not_matter():
+    logits, targets = jax.random.normal(jax.random.key(0), (2, 4, 3)), jnp.ones((2, 4, 3))
+    mask = jnp.asarray([[True, True, False, False], [True, False, True, False]])
+
+    def total(logits, targets):
+        return losses.bernoulli_cross_entropy(logits, targets, mask=mask).sum()
+
+    by_hand = (jnp.log1p(jnp.exp(-logits)).sum(axis=-1) * mask).sum(axis=1)
+    np.testing.assert_allclose(losses.bernoulli_cross_entropy(logits, targets, mask=mask), by_hand, rtol=1e-6)
+    for rubbish in (1e6, jnp.nan, jnp.inf):
+        filled = jnp.where(mask[..., None], logits, rubbish), jnp.where(mask[..., None], targets, rubbish)
+        assert total(*filled) == total(logits, targets)
+        np.testing.assert_array_equal(jax.grad(total)(*filled), jax.grad(total)(logits, targets))
+    assert np.abs(jax.grad(total)(logits, targets)[0, 0]).min() > 0
+
+
+def test_categorical_cross_entropy_by_hand():
+    logits = jnp.log(jnp.asarray([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]], [[1.0, 1.0, 2.0], [3.0, 3.0, 3.0]]]))
+    targets = jnp.asarray([[0, 2], [2, 1]])
+    expected = [-np.log(0.5 * 0.8), -np.log(0.5 / 3)]
+    np.testing.assert_allclose(losses.categorical_cross_entropy(logits, targets), expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.categorical_cross_entropy(logits[:, 0], targets[:, 0]), -np.log([0.5, 0.5]))
