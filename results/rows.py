@@ -107,6 +107,59 @@ def digits_row(code_size: int) -> Row:
 
 DIGITS_BY_CODE_SIZE = {code_size: digits_row(code_size) for code_size in (2, 4, 8, 16, 32)}
 
+TCN = "Bai, Kolter & Koltun 2018"
+BOULANGER = "Boulanger-Lewandowski et al. 2012"
+
+
+def adding_row(cell: str, passes: tuple[Bound, ...]) -> Row:
+    return Row(
+        name=f"adding_200_{cell}",
+        title=f"adding problem over 200 steps, {cell}",
+        experiment="adding",
+        flags=f"--cell {cell}",
+        metric=f"{cell}/squared_error",
+        unit="test squared error",
+        baselines=("blind/squared_error", "second_value/squared_error"),
+        passes=passes,
+        budget="64 units, 3,000 batches of 32 fresh examples; gates start with time scales up to 200 steps",
+    )
+
+
+def copying_row(cell: str) -> Row:
+    return Row(
+        name=f"copy_200_{cell}",
+        title=f"copying ten symbols after 200 steps, {cell}",
+        experiment="copy_memory",
+        flags=f"--cell {cell}",
+        metric=f"{cell}/nats_a_step",
+        unit="cross-entropy, nats per step",
+        baselines=("blind/nats_a_step",),
+        budget="64 units, 4,000 batches of 32 fresh examples; gates start with time scales up to 220 steps",
+    )
+
+
+MUSIC_SIZES = {
+    "rnn": "--cell rnn --hidden-size 500 --learning-rate 1e-3",
+    "gru": "--cell gru",
+    "lstm": "--cell lstm --hidden-size 225",
+}
+
+
+def music_row(row: str, title: str, dataset: str, cell: str, published: float, tolerance: float, source: str) -> Row:
+    return Row(
+        name=f"music_{row}_{cell}",
+        title=f"next frame of {title}, {cell}",
+        experiment="music",
+        flags=f"--dataset {dataset} {MUSIC_SIZES[cell]}",
+        metric=f"{cell}/nats_a_frame",
+        unit="negative log-likelihood, nats per frame",
+        baselines=("marginal/nats_a_frame", "markov/nats_a_frame"),
+        reference=Reference(f"{published}", source, "F"),
+        passes=(within(f"{cell}/nats_a_frame", published, tolerance),),
+        budget="every frame but a piece's first; stopped early and chosen on the validation split",
+    )
+
+
 ROWS = (
     Row(
         name="pca_mnist30",
@@ -163,4 +216,18 @@ ROWS = (
         ),
     ),
     *DIGITS_BY_CODE_SIZE.values(),
+    adding_row("rnn", (within("rnn/squared_error", 1 / 6, 1 / 60),)),
+    adding_row("gru", (at_most("gru/squared_error", 1e-3),)),
+    adding_row("lstm", (at_most("lstm/squared_error", 1e-3),)),
+    copying_row("rnn"),
+    copying_row("gru"),
+    copying_row("lstm"),
+    music_row("jsb", "JSB Chorales", "jsb_chorales", "rnn", 8.91, 0.15, TCN),
+    music_row("jsb", "JSB Chorales", "jsb_chorales", "gru", 8.43, 0.15, TCN),
+    music_row("jsb", "JSB Chorales", "jsb_chorales", "lstm", 8.45, 0.15, TCN),
+    music_row("nottingham", "Nottingham", "nottingham", "rnn", 4.05, 0.2, TCN),
+    music_row("nottingham", "Nottingham", "nottingham", "gru", 3.46, 0.2, TCN),
+    music_row("nottingham", "Nottingham", "nottingham", "lstm", 3.29, 0.2, TCN),
+    music_row("piano", "Piano-midi", "piano_midi", "rnn", 8.37, 0.2, BOULANGER),
+    music_row("muse", "MuseData", "muse_data", "rnn", 8.13, 0.2, BOULANGER),
 )

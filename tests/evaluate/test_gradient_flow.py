@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqjax.errors import UsageError
-from seqjax.evaluate.gradient_flow import gate_saturation, gradient_norms
+from seqjax.evaluate.gradient_flow import Saturation, flow_measures, gate_saturation, gradient_norms
 from seqjax.recurrent import elman, gru, lstm
 from seqjax.types import Cell
 
@@ -103,3 +103,11 @@ def test_refusals(monkeypatch):
         gradient_norms(cell.step, params, XS, lambda carry, ys: carry.sum(-1))
     with pytest.raises(UsageError, match="cell: found one with gates=None"):
         gate_saturation(Cell(cell.init, cell.initial_carry, cell.step), params, XS)
+
+
+def test_measures_compare_the_longest_lag_with_the_shortest_and_average_over_units():
+    norms = jnp.asarray([[4.0, 9.0, 1.0], [2.0, 9.0, 2.0]])
+    share = Saturation(jnp.asarray([0.0, 0.5]), jnp.asarray([1.0, 0.5]))
+    found = flow_measures("gru", norms, {"reset": share})
+    assert found == {"gru/gradient_kept": 0.5, "gru_reset/saturated_low": 0.25, "gru_reset/saturated_high": 0.75}
+    assert flow_measures("gru", jnp.zeros((2, 3)), {}) == {"gru/gradient_kept": 0.0}

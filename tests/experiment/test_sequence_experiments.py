@@ -33,6 +33,7 @@ SMALL = {
 }
 MEASURE = {adding: "squared_error", copy_memory: "nats_a_step", music: "nats_a_frame"}
 BASELINES = {adding: ("blind",), copy_memory: ("blind",), music: ("marginal", "markov")}
+OTHER_FIGURES = {adding: set(), copy_memory: {"answers"}, music: {"predictions"}}
 BUILT = {}
 
 
@@ -81,6 +82,7 @@ def test_stopped_and_continued_ends_as_unbroken_and_better_than_trivial(module, 
         assert own < 0.95 * measured[f"{baseline}/{MEASURE[module]}"]
     final = state.seed_state(state.selected(whole), 0)
     figures = experiment.figures(final, experiment.data, jax.random.key(0), metrics)
+    assert set(figures) == {"gradient_flow"} | OTHER_FIGURES[module]
     names = [line.get_label() for line in figures["gradient_flow"].axes[0].lines]
     assert names == [f"{config_of(module).cell}, trained", "rnn, untrained", "gru, untrained", "lstm, untrained"]
 
