@@ -139,7 +139,7 @@ def copying_row(cell: str) -> Row:
 
 
 MUSIC_SIZES = {
-    "rnn": "--cell rnn --hidden-size 500 --learning-rate 1e-3",
+    "rnn": "--cell rnn --hidden-size 500 --learning-rate 1e-3 --steps 1500",
     "gru": "--cell gru",
     "lstm": "--cell lstm --hidden-size 225",
 }
