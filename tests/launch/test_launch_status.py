@@ -9,7 +9,7 @@ from launch.__main__ import main
 from launch.status import is_locked, printable, status, statuses
 from seqjax.errors import UsageError
 from seqjax.receipt import summary
-from seqjax.storage import locked
+from seqjax.storage import LOCK, locked
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -93,7 +93,7 @@ def test_all_below_a_folder_are_found_and_none_breaks_the_list(tmp_path):
     (tmp_path / "logs/toy-1.log").write_text("")
     (tmp_path / "empty").mkdir()
     (tmp_path / "halfmade").mkdir()
-    (tmp_path / "halfmade/.lock").touch()
+    (tmp_path / "halfmade" / LOCK).touch()
     found = {str(s.path.relative_to(tmp_path)): s for s in statuses(tmp_path)}
     assert {name: s.state for name, s in found.items()} == {
         "x/good": "stopped",
