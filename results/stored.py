@@ -100,15 +100,16 @@ def _fault(row: Row, receipt: Any) -> str:
     for metric, measure in receipt["metrics"].items():
         again = summary(measure["per_seed"])
         for part in ("mean", "ci95", "n"):
-            if not _same(measure[part], again[part]):
+            # an interval is a difference of numbers of the size of the mean, and rounded as they are
+            if not _same(measure[part], again[part], rounding=1e-14 * abs(again["mean"])):
                 return f"{metric}: {part} {measure[part]} does not follow from per_seed ({again[part]})"
     return ""
 
 
-def _same(a: float | None, b: float | None) -> bool:
+def _same(a: float | None, b: float | None, *, rounding: float) -> bool:
     if a is None or b is None:
         return a is b
-    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-15)
+    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=rounding)
 
 
 def confirm(row: Row, folder: Path, code: str) -> None:
