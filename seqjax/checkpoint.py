@@ -68,7 +68,7 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
         "arrays": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()},
         "sha256": arrays_sha256(arrays),
     }
-    response = ocp.save_async(directory, dict(zip(_keys(len(arrays)), arrays.values(), strict=True)))
+    response = ocp.save_async(directory.absolute(), dict(zip(_keys(len(arrays)), arrays.values(), strict=True)))
     return PendingSave(directory, manifest, response)
 
 
@@ -170,7 +170,7 @@ def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             key: np.empty(a["shape"], a["dtype"])
             for key, a in zip(_keys(len(described)), described.values(), strict=True)
         }
-        loaded = ocp.load(directory, wanted)
+        loaded = ocp.load(directory.absolute(), wanted)
         arrays = {name: np.asarray(loaded[key]) for key, name in zip(wanted, described, strict=True)}
     except Exception as error:  # Orbax and TensorStore raise many kinds; none of them may be trusted
         raise _Untrusted(f"cannot be read ({type(error).__name__})") from None

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -261,6 +262,18 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path):
             continue
     assert receipt_of(tmp_path, toy.Config())["state_sha256"] == whole["state_sha256"]
     assert rows_of(tmp_path) == rows_of(tmp_path, "whole")
+
+
+def test_a_run_in_a_relative_directory_is_saved_continued_and_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command(capsys, *QUICK, "--smoke")
+    assert code == 0, err
+    (run_dir,) = Path("runs/linear_autoencoder").iterdir()
+    (run_dir / "receipt.json").unlink()
+    code, out, err = command(capsys, *QUICK, "--smoke")
+    assert code == 0, err
+    assert f"continues {run_dir}" in out
+    assert seqjax.load(run_dir).params["params"]["encoder_kernel_0"].shape == (64, 10)
 
 
 def test_continuing_after_the_last_checkpoint_writes_none_again(tmp_path):
