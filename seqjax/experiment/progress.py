@@ -89,6 +89,8 @@ def show_table(metrics: dict[str, dict[str, Any]], seeds: int) -> None:
 
     measures, rows = table(metrics)
     drawn = Table("", *measures, title=f"mean ± 95 % interval over {seeds} training seed(s)", title_justify="left")
+    for column in drawn.columns:
+        column.overflow = "fold"  # on a narrow terminal names and numbers go on in the next line, whole
     for name, cells in rows:
         drawn.add_row(name, *cells)
     width = max(80, max(len(m) for m in measures) * len(measures) + 60)
