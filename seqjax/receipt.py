@@ -36,7 +36,8 @@ def summary(per_seed: Sequence[float]) -> dict[str, Any]:
 def interval_text(measure: dict[str, Any]) -> str:
     """`mean ± half-width`, the digits following the width of the interval."""
     mean, half = measure["mean"], measure["ci95"]
-    if half is None or not math.isfinite(half) or half == 0:
+    # equal values whose mean was rounded have no interval to speak of
+    if half is None or not math.isfinite(half) or half <= 1e-14 * abs(mean):
         return f"{mean:.5g}"
     digits = max(0, 1 - math.floor(math.log10(half)))
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
