@@ -2,7 +2,7 @@
 
 A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, no optimiser. All
 versions run in one process, in turn, each repetition beginning with another one; the table gives the median and the
-quartiles. `full again` is `full` a second time: what a program differs by from itself is the noise.
+quartiles. `full again` is `full` a second time: what the median of a program differs by from itself is the noise.
 
 Run: `python -m results.speed.recurrent`, on a quiet machine: under another process's load PyTorch's threads wait for
 each other, and its times grow a hundredfold.
@@ -147,6 +147,15 @@ def seconds_in_turn(versions: dict[str, Version], repetitions: int) -> dict[str,
     return seconds
 
 
+def noise_of(seconds: list[float], again: list[float]) -> float:
+    """By how much two medians of one program differ, relative: the larger of what they did and the 95 % quantile over
+    random halves of all repetitions, since two medians can agree by chance.
+    """
+    pool = np.random.default_rng(0).permuted(np.tile([*seconds, *again], (1000, 1)), axis=1)
+    ratios = np.median(pool[:, : len(seconds)], axis=1) / np.median(pool[:, len(seconds) :], axis=1)
+    return float(max(np.quantile(abs(ratios - 1), 0.95), abs(np.median(again) / np.median(seconds) - 1)))
+
+
 def measured(cell_name: str, shape: tuple[int, ...], repetitions: int) -> dict[str, Any]:
     versions = versions_of(cell_name, shape)
     seconds = seconds_in_turn(versions, repetitions)
@@ -158,11 +167,12 @@ def measured(cell_name: str, shape: tuple[int, ...], repetitions: int) -> dict[s
         rows[name] = {
             "median_s": median,
             "quartiles_s": [low, high],
+            "seconds": [round(value, 7) for value in seconds[name]],
             "gflop_per_s": flops / median / 1e9,
             "compile_s": version.compile_s,
             "temp_bytes": version.temp_bytes,
         }
-    noise = abs(rows["full again"]["median_s"] / rows["full"]["median_s"] - 1)
+    noise = noise_of(seconds["full"], seconds["full again"])
     return {"cell": cell_name, "shape": list(shape), "noise": noise, "versions": rows}
 
 

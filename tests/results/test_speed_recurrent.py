@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from results.speed import recurrent
@@ -40,3 +41,11 @@ def test_a_wrong_shape_is_refused(capsys):
     with pytest.raises(SystemExit):
         recurrent.main(["--shapes", "2,3,4"])
     assert "expected four positive sizes B,T,D,H" in capsys.readouterr().err
+
+
+def test_noise_is_what_two_medians_of_one_program_differ_by():
+    assert recurrent.noise_of([1.0] * 9, [1.0] * 9) == 0
+    assert recurrent.noise_of([1.0] * 9, [1.1] * 9) >= 0.1 - 1e-12
+    spread = np.random.default_rng(1).normal(1.0, 0.05, 30)
+    # the same medians, and yet a median of 30 is known to 1.25 * 0.05 / sqrt(30) only
+    assert 0.02 < recurrent.noise_of(spread, spread) < 0.06
