@@ -44,10 +44,13 @@ def padded(pieces: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def cut(split: Split, max_length: int) -> Split:
-    """Every piece in parts of at most `max_length` frames, so that one long piece does not pad all the others."""
+    """Every piece in as few equal parts of at most `max_length` frames as do, so that a long one does not pad the others.
+
+    Equal to a frame: a short last part would be mostly padding, and would begin without what came before.
+    """
     require(max_length >= 1, "max_length", max_length, "at least 1 frame")
     pieces = pieces_of(split.fields["x"], split.fields["length"])
-    return Split(padded([p[start : start + max_length] for p in pieces for start in range(0, len(p), max_length)]))
+    return Split(padded([part for p in pieces for part in np.array_split(p, max(1, -(-len(p) // max_length)))]))
 
 
 def pieces_of(x: Bool[np.ndarray, "N T D"], lengths: Int[np.ndarray, "N"]) -> list[np.ndarray]:

@@ -89,7 +89,7 @@ def test_cut_keeps_every_frame_in_order():
     split = Split(padded(pieces))
     np.testing.assert_array_equal(split.fields["length"], [5, 1, 12, 4])
     parts = cut(split, 4)
-    np.testing.assert_array_equal(parts.fields["length"], [4, 1, 1, 4, 4, 4, 4])
+    np.testing.assert_array_equal(parts.fields["length"], [3, 2, 1, 4, 4, 4, 4])
     assert parts.fields["x"].shape == (7, 4, 88)
     together = np.concatenate(pieces_of(parts.fields["x"], parts.fields["length"]))
     np.testing.assert_array_equal(together, np.concatenate(pieces))
