@@ -1,0 +1,49 @@
+"""The chapter: many training steps in one dispatch, with seeds as an axis."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Bool, Int
+
+from seqjax.types import Batch, Learner, Metrics, TrainState
+
+Fetch = Callable[[Any, TrainState, Array, Array, Array], Batch]
+SeedPlan = Literal["map", "vmap"]
+
+
+def make_chapter(
+    learner: Learner, fetch: Fetch, *, length: int, seed_plan: SeedPlan = "map", axis_name: str | None = None
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """`(states [S], active [S], count, shard, source) -> (states [S], metrics [S, length])`: `count` <= `length` steps.
+
+    fetch: `(source, state, seed, position, shard) -> batch`, for one seed's step at `position` of this chapter.
+    active: seeds that train; the others are returned as they came. Rows past `count`, and of inactive seeds, are zero.
+    The length is fixed and the tail masked, so that no chapter after the first compiles.
+    seed_plan: `map` runs seeds one after another and gives each the bits of a run alone; `vmap` runs them together.
+    """
+
+    def chapter(
+        states: TrainState, active: Bool[Array, "S"], count: Int[Array, ""], shard: Int[Array, ""], source: Any
+    ) -> tuple[TrainState, Metrics]:
+        def one_seed(inputs: tuple) -> tuple[TrainState, Metrics]:
+            state, is_active, seed = inputs
+
+            def train(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
+                return learner.step(state, fetch(source, state, seed, position, shard), axis_name=axis_name)
+
+            def skip(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
+                shapes = jax.eval_shape(train, state, position)[1]
+                return state, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+            def body(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
+                return lax.cond(is_active & (position < count), train, skip, state, position)
+
+            return lax.scan(body, state, jnp.arange(length))
+
+        inputs = (states, active, jnp.arange(active.shape[0]))
+        return lax.map(one_seed, inputs) if seed_plan == "map" else jax.vmap(one_seed)(inputs)
+
+    return chapter

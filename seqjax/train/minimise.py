@@ -1,0 +1,96 @@
+"""One loss, minimised: the learner of autoencoders, predictors and variational bounds."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jaxtyping import Float, PyTree
+
+from seqjax.errors import UsageError, require
+from seqjax.train.learner import Aux, means, none_skipped, over_devices, stepped
+from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
+
+Loss = Callable[[Params, Batch, Key, TrainState], tuple[Float[Array, "B"], Aux]]
+
+
+def minimise(
+    loss: Loss,
+    init: Callable[[Key], Params],
+    optimizer: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    ema_decay: float | None = None,
+    extra: Callable[[Params], dict[str, PyTree[Array]]] | None = None,
+) -> Learner:
+    """A learner that moves all parameters down the gradient of one loss.
+
+    loss: `(params, batch, key, state) -> (values [B], Aux)`; the learner takes the mean over the batch.
+    init: `key -> params`.
+    accumulate: micro-batches whose gradients are averaged before one update; they divide the batch.
+    ema_decay: keeps a moving average of the parameters as `state.extra["ema"]` (see `averaged`).
+    extra: `params -> entries of state.extra` at the start.
+
+    A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
+    `state.extra["skipped"]`: in all, in a row, and in the longest row.
+    """
+
+    require(accumulate >= 1, "accumulate", accumulate, "at least 1")
+    require(ema_decay is None or 0 < ema_decay < 1, "ema_decay", ema_decay, "a number in (0, 1)")
+
+    def init_state(key: Key) -> TrainState:
+        init_key, step_key = jax.random.split(key)
+        params = init(init_key)
+        start = {"skipped": none_skipped()}
+        if extra is not None:
+            start |= extra(params)
+        if ema_decay is not None:
+            start["ema"] = jax.tree.map(jnp.copy, params)
+        return TrainState(params, optimizer.init(params), jnp.int32(0), step_key, start)
+
+    def mean_loss(params: Params, batch: Batch, key: Key, state: TrainState) -> tuple[Array, tuple[Metrics, dict]]:
+        return means(*loss(params, batch, key, state))
+
+    def gradients(state: TrainState, batch: Batch, key: Key) -> tuple[Params, Metrics, dict]:
+        gradient = jax.grad(mean_loss, has_aux=True)
+        if accumulate == 1:
+            grads, (metrics, new_extra) = gradient(state.params, batch, key, state)
+            return grads, metrics, new_extra
+
+        def micro_batch(rows: Array) -> Array:
+            if rows.shape[0] % accumulate:
+                raise UsageError(f"a batch of {rows.shape[0]} does not divide into accumulate={accumulate} parts")
+            return rows.reshape(accumulate, rows.shape[0] // accumulate, *rows.shape[1:])
+
+        def add(total: PyTree, part: Batch) -> tuple[PyTree, None]:
+            grads, (metrics, new_extra) = gradient(state.params, part, key, state)
+            if new_extra:
+                raise UsageError(
+                    f"accumulate={accumulate} needs a loss without state, this one returns {list(new_extra)}"
+                )
+            return jax.tree.map(jnp.add, total, (grads, metrics)), None
+
+        parts = jax.tree.map(micro_batch, batch)
+        shapes = jax.eval_shape(
+            lambda part: gradient(state.params, part, key, state), jax.tree.map(lambda p: p[0], parts)
+        )
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[1][0]))
+        total, _ = lax.scan(add, zeros, parts)
+        grads, metrics = jax.tree.map(lambda t: t / accumulate, total)
+        return grads, metrics, {}
+
+    def step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        grads, metrics, new_extra = gradients(state, batch, key)
+        grads, metrics, new_extra = over_devices(grads, metrics, new_extra, axis_name)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new_extra = state.extra | new_extra
+        if ema_decay is not None:
+            new_extra["ema"] = optax.incremental_update(params, state.extra["ema"], 1.0 - ema_decay)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        return stepped(finite, state, params, opt_state, new_extra), metrics
+
+    return Learner(init_state, step)

@@ -1,0 +1,50 @@
+"""The optimisers and learning rates that configurations name; any other Optax transformation serves as well."""
+
+import math
+from typing import Literal
+
+import optax
+
+from seqjax.errors import require
+
+
+def optimizer(
+    method: Literal["adam", "adamw", "sgd", "rmsprop"],
+    learning_rate: float | optax.Schedule,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+) -> optax.GradientTransformation:
+    """The four usual optimisers, after clipping by the global norm. Any other Optax transformation serves as well.
+
+    momentum: first-moment decay of Adam and AdamW, momentum of SGD and RMSProp. weight_decay: AdamW only.
+    """
+    require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a positive number")
+    require(0 <= momentum < 1, "momentum", momentum, "a number in [0, 1)")
+    require(weight_decay >= 0, "weight_decay", weight_decay, "a number of 0 or more")
+    match method:
+        case "adam":
+            update = optax.adam(learning_rate, b1=momentum)
+        case "adamw":
+            update = optax.adamw(learning_rate, b1=momentum, weight_decay=weight_decay)
+        case "sgd":
+            update = optax.sgd(learning_rate, momentum=momentum or None)
+        case "rmsprop":
+            update = optax.rmsprop(learning_rate, momentum=momentum or None)
+    return update if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), update)
+
+
+def schedule(
+    kind: Literal["constant", "cosine"], peak: float, *, steps: int, warmup_steps: int = 0
+) -> float | optax.Schedule:
+    """A learning rate over `steps`: constant, or half a cosine down to zero; both after a linear warm-up."""
+    require(0 < peak < math.inf, "learning_rate", peak, "a positive finite number")
+    require(warmup_steps >= 0, "warmup_steps", warmup_steps, "0 or more")
+    if kind == "constant" and warmup_steps == 0:
+        return peak
+    if kind == "constant":
+        return optax.warmup_constant_schedule(0.0, peak, warmup_steps)
+    if warmup_steps == 0:
+        return optax.cosine_decay_schedule(peak, max(1, steps))
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, max(steps, warmup_steps + 1))
