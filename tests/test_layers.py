@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"errors", "types", "storage"},
-    {"losses", "noise", "recurrent", "data"},
+    {"losses", "adversarial_losses", "noise", "recurrent", "data"},
     {"models"},
     {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "interop"},
     {"experiment"},

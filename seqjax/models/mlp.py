@@ -1,6 +1,7 @@
 """Fully connected layers, and the activation functions by the names that configurations use."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -9,12 +10,17 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-Activation = Literal["relu", "elu", "gelu", "tanh", "sigmoid", "linear"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid", "linear"]
 
 
 def activation_function(name: Activation) -> Callable[[Array], Array]:
-    """The function of that name; `linear` is the identity."""
-    return (lambda x: x) if name == "linear" else getattr(nn, name)
+    """The function of that name; `linear` is the identity, `leaky_relu` has a slope of 0.2 below 0, as in critics."""
+    match name:
+        case "linear":
+            return lambda x: x
+        case "leaky_relu":
+            return partial(nn.leaky_relu, negative_slope=0.2)
+    return getattr(nn, name)
 
 
 class MLP(nn.Module):

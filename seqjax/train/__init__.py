@@ -1,15 +1,19 @@
 """Learners, and the chapter: what a training step is, and many of them in one dispatch."""
 
+from seqjax.train.adversarial import AdversarialLoss, Player, adversarial
 from seqjax.train.chapter import Fetch, SeedPlan, make_chapter
 from seqjax.train.learner import Aux, averaged, make_train_step
 from seqjax.train.minimise import Loss, minimise
 from seqjax.train.optimizer import optimizer, schedule
 
 __all__ = [
+    "AdversarialLoss",
     "Aux",
     "Fetch",
     "Loss",
+    "Player",
     "SeedPlan",
+    "adversarial",
     "averaged",
     "make_chapter",
     "make_train_step",

@@ -1,0 +1,152 @@
+"""Several losses, each minimised by a player of its own: the learner of generative adversarial networks."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jaxtyping import Float, PyTree
+
+from seqjax.errors import UsageError, require
+from seqjax.train.learner import Aux, means, none_skipped, over_devices, stepped
+from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
+
+AdversarialLoss = Callable[..., tuple[Float[Array, "B"], Aux]]
+
+
+class Player(NamedTuple):
+    """One side of the game: its loss, and how it goes down it.
+
+    loss: `(params, batch, key, state, *, axis_name) -> (values [B], Aux)`. `params` are the player's own, and all that
+        is differentiated; the others' are in `state.params`. What is computed over the whole batch, such as batch
+        statistics, averages over `axis_name` (`None`: no device axis); all else is of each example alone.
+    init: `key -> params`.
+    updates: how many it makes in a step.
+    project: `params -> params`, after each update; the clipping of a Wasserstein critic's weights.
+    ema_decay: keeps a moving average of its parameters, one step at a time (see `averaged`).
+    """
+
+    loss: AdversarialLoss
+    init: Callable[[Key], Params]
+    optimizer: optax.GradientTransformation
+    updates: int = 1
+    project: Callable[[Params], Params] | None = None
+    ema_decay: float | None = None
+
+
+def adversarial(
+    players: Mapping[str, Player],
+    *,
+    simultaneous: bool = False,
+    extra: Callable[[dict[str, Params]], dict[str, PyTree[Array]]] | None = None,
+) -> Learner:
+    """A learner whose players move in the order given, each down the gradient of its own loss.
+
+    `state.params`, `state.opt_state` and, of players that have one, `state.extra["ema"]` hold an entry for each player.
+    A step's metrics are `PLAYER_loss`, `PLAYER_gradient_norm` and `PLAYER_TERM`, averaged over the player's updates.
+
+    The rows of a batch are dealt out into as many parts as the busiest player has updates, row i to part i modulo
+    their number, so that however many devices share the batch the parts are the same. Update k of every player sees
+    part k: a critic with five updates sees fresh rows at each, a fifth of the batch; the generator with its one sees
+    as many. Players and updates have keys of their own.
+
+    simultaneous: all players move from where the step began, with one key, so that they see the same noise; each then
+        makes one update a step.
+    extra: `params -> entries of state.extra` at the start.
+
+    A step in which any player's loss or gradient is not finite leaves all players as they were, and is counted in
+    `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a batch that cannot be dealt out.
+    """
+    require(len(players) >= 1, "players", list(players), "at least one")
+    for name, player in players.items():
+        require(player.updates >= 1, f"{name} updates", player.updates, "at least 1")
+        require(
+            player.updates == 1 or not simultaneous,
+            f"{name} updates",
+            player.updates,
+            "1 where all move at the same time",
+        )
+        decay = player.ema_decay
+        require(decay is None or 0 < decay < 1, f"{name} ema_decay", decay, "a number in (0, 1)")
+    num_parts = max(player.updates for player in players.values())
+    with_average = {name: player.ema_decay for name, player in players.items() if player.ema_decay is not None}
+
+    def init_state(key: Key) -> TrainState:
+        init_key, step_key = jax.random.split(key)
+        init_keys = jax.random.split(init_key, len(players))
+        params = {name: player.init(k) for (name, player), k in zip(players.items(), init_keys, strict=True)}
+        opt_state = {name: player.optimizer.init(params[name]) for name, player in players.items()}
+        start = {"skipped": none_skipped()}
+        if extra is not None:
+            start |= extra(params)
+        if with_average:
+            start["ema"] = {name: jax.tree.map(jnp.copy, params[name]) for name in with_average}
+        return TrainState(params, opt_state, jnp.int32(0), step_key, start)
+
+    def updated(
+        name: str, now: TrainState, seen: TrainState, batch: Batch, key: Key, axis_name: str | None
+    ) -> tuple[TrainState, Metrics]:
+        """`now` after one update of a player, who sees the others as they are in `seen`."""
+        player = players[name]
+
+        def mean_loss(params: Params) -> tuple[Array, tuple[Metrics, dict]]:
+            return means(*player.loss(params, batch, key, seen, axis_name=axis_name))
+
+        grads, (metrics, new_extra) = jax.grad(mean_loss, has_aux=True)(now.params[name])
+        grads, metrics, new_extra = over_devices(grads, metrics, new_extra, axis_name)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        updates, opt_state = player.optimizer.update(grads, now.opt_state[name], now.params[name])
+        params = optax.apply_updates(now.params[name], updates)
+        if player.project is not None:
+            params = player.project(params)
+        after = now._replace(
+            params=now.params | {name: params},
+            opt_state=now.opt_state | {name: opt_state},
+            extra=now.extra | new_extra,
+        )
+        return after, metrics
+
+    def moved(
+        name: str, now: TrainState, seen: TrainState | None, parts: Batch, key: Key, axis_name: str | None
+    ) -> tuple[TrainState, Metrics]:
+        """`now` after all updates of a player, each on its own part. seen: `None` for the newest state there is."""
+
+        def update(now: TrainState, inputs: tuple) -> tuple[TrainState, Metrics]:
+            part, number = inputs
+            return updated(name, now, now if seen is None else seen, part, jax.random.fold_in(key, number), axis_name)
+
+        count = players[name].updates
+        if count == 1:
+            return update(now, (jax.tree.map(lambda rows: rows[0], parts), 0))
+        own = jax.tree.map(lambda rows: rows[:count], parts)
+        now, metrics = lax.scan(update, now, (own, jnp.arange(count)))
+        return now, jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics)
+
+    def step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        parts = jax.tree.map(lambda rows: dealt(rows, num_parts), batch)
+        now, metrics = state, {}
+        for position, name in enumerate(players):
+            own_key = jax.random.fold_in(key, 0 if simultaneous else position)
+            now, own = moved(name, now, state if simultaneous else None, parts, own_key, axis_name)
+            metrics |= {f"{name}_{metric}": value for metric, value in own.items()}
+        new_extra = dict(now.extra)
+        if with_average:
+            new_extra["ema"] = {
+                name: optax.incremental_update(now.params[name], state.extra["ema"][name], 1.0 - decay)
+                for name, decay in with_average.items()
+            }
+        watched = [metrics[f"{name}_{metric}"] for name in players for metric in ("loss", "gradient_norm")]
+        finite = jnp.isfinite(jnp.stack(watched)).all()
+        return stepped(finite, state, now.params, now.opt_state, new_extra), metrics
+
+    return Learner(init_state, step)
+
+
+def dealt(rows: Array, num_parts: int) -> Array:
+    """Rows `[B ...]` as `[num_parts, B / num_parts, ...]`, row i in part i modulo `num_parts`."""
+    if rows.shape[0] % num_parts:
+        raise UsageError(f"a batch of {rows.shape[0]} rows cannot be dealt out to {num_parts} updates of a step")
+    return jnp.swapaxes(rows.reshape(rows.shape[0] // num_parts, num_parts, *rows.shape[1:]), 0, 1)
