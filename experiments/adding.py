@@ -16,12 +16,11 @@ import numpy as np
 from seqjax import losses, train
 from seqjax.data.synthetic import adding, fresh_batch_at, synthetic_dataset
 from seqjax.errors import require
-from seqjax.evaluate.gradient_flow import flow_measures, gate_saturation, gradient_norms
+from seqjax.evaluate.gradient_flow import flow_curves, flow_measures, model_flow
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
-from seqjax.models.sequence import CellName, SequenceModel, cell_function, stacked, with_time_scales
+from seqjax.models.sequence import CellName, SequenceModel, cell_function, with_time_scales
 from seqjax.plots import gradient_flow
-from seqjax.recurrent import output_head
 from seqjax.types import Experiment, Phase
 
 LOOKED_AT = 100  # test examples whose gradients and gates are looked at
@@ -102,11 +101,7 @@ def build(config: Config) -> Experiment:
     @functools.partial(jax.jit, static_argnames="cell")
     def flow(params, x, cell):
         """Norm of the prediction's gradient to the state at each lag, and saturation, of `cell`."""
-        own = stacked(cell_function(cell)(config.hidden_size), config.num_layers)
-        weights = params["params"]["recurrence"]
-        answer = functools.partial(output_head(1).apply, params["params"]["readout"])
-        norms = gradient_norms(own, weights, x, lambda carry, ys: answer(ys[:, -1])[:, 0])
-        return norms, gate_saturation(own, weights, x)
+        return model_flow(model_of(cell), params, x, lambda outputs: outputs[:, 0])
 
     baselines = {
         f"{row}/{measure}": value
@@ -122,10 +117,8 @@ def build(config: Config) -> Experiment:
 
     def figures(state, data, key, metrics):
         x = data.test.fields["x"][:LOOKED_AT]
-        curves = {f"{config.cell}, trained": flow(state.params, x, config.cell)[0].mean(axis=0)}
-        for cell in ("rnn", "gru", "lstm"):
-            curves[f"{cell}, untrained"] = flow(initial(key, cell), x, cell)[0].mean(axis=0)
-        return {"gradient_flow": gradient_flow({name: np.asarray(c) for name, c in curves.items()}, of="prediction")}
+        curves = flow_curves(lambda p, cell: flow(p, x, cell), config.cell, state.params, lambda c: initial(key, c))
+        return {"gradient_flow": gradient_flow(curves, of="prediction")}
 
     return Experiment(data, (phase,), validate, evaluate, figures, {"predict": predictions})
 

@@ -25,12 +25,11 @@ from seqjax.data.synthetic import (
     synthetic_dataset,
 )
 from seqjax.errors import require
-from seqjax.evaluate.gradient_flow import flow_measures, gate_saturation, gradient_norms
+from seqjax.evaluate.gradient_flow import flow_curves, flow_measures, model_flow
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
-from seqjax.models.sequence import CellName, SequenceModel, cell_function, stacked, with_time_scales
+from seqjax.models.sequence import CellName, SequenceModel, cell_function, with_time_scales
 from seqjax.plots import gradient_flow, symbol_rows
-from seqjax.recurrent import output_head
 from seqjax.types import Experiment, Phase
 
 LOOKED_AT = 100  # test examples whose gradients and gates are looked at
@@ -116,16 +115,12 @@ def build(config: Config) -> Experiment:
     @functools.partial(jax.jit, static_argnames="cell")
     def flow(params, split, cell):
         """Norm of the gradient of the last answer's cost to the state at each lag, and saturation, of `cell`."""
-        own = stacked(cell_function(cell)(config.hidden_size), config.num_layers)
-        weights = params["params"]["recurrence"]
-        answer = functools.partial(output_head(NUM_OUTPUTS).apply, params["params"]["readout"])
         x, target = (split.fields[name][:LOOKED_AT] for name in ("x", "target"))
 
-        def last_cost(carry, ys):
-            return losses.categorical_cross_entropy(answer(ys[:, -1]), target[:, -1])
+        def last_cost(outputs):
+            return losses.categorical_cross_entropy(outputs, target[:, -1])
 
-        inputs = jax.nn.one_hot(x, NUM_INPUTS)
-        return gradient_norms(own, weights, inputs, last_cost), gate_saturation(own, weights, inputs)
+        return model_flow(model_of(cell), params, jax.nn.one_hot(x, NUM_INPUTS), last_cost)
 
     def evaluate(state, data, key):
         nats, said = (np.asarray(a) for a in answers(state.params, data.test))
@@ -138,13 +133,13 @@ def build(config: Config) -> Experiment:
         } | flow_measures(config.cell, *flow(state.params, data.test, config.cell))
 
     def figures(state, data, key, metrics):
-        curves = {f"{config.cell}, trained": flow(state.params, data.test, config.cell)[0].mean(axis=0)}
-        for cell in ("rnn", "gru", "lstm"):
-            curves[f"{cell}, untrained"] = flow(initial(key, cell), data.test, cell)[0].mean(axis=0)
+        curves = flow_curves(
+            lambda p, cell: flow(p, data.test, cell), config.cell, state.params, lambda c: initial(key, c)
+        )
         said = np.asarray(answers(state.params, data.test)[1])
         shown = slice(0, 12)
         return {
-            "gradient_flow": gradient_flow({name: np.asarray(c) for name, c in curves.items()}, of="last cost"),
+            "gradient_flow": gradient_flow(curves, of="last cost"),
             "answers": symbol_rows(
                 {
                     "to be remembered": data.test.fields["target"][shown, -REMEMBERED:],

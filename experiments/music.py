@@ -20,12 +20,11 @@ from seqjax.data.load import load
 from seqjax.data.music import NUM_KEYS, cut, pieces_of
 from seqjax.errors import DataError, require
 from seqjax.evaluate import piano_roll
-from seqjax.evaluate.gradient_flow import flow_measures, gate_saturation, gradient_norms
+from seqjax.evaluate.gradient_flow import flow_curves, flow_measures, model_flow
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
-from seqjax.models.sequence import CellName, SequenceModel, cell_function, stacked
+from seqjax.models.sequence import CellName, SequenceModel, cell_function
 from seqjax.plots import gradient_flow, rolls
-from seqjax.recurrent import output_head
 from seqjax.types import Experiment, Phase
 
 CHUNK = 64  # pieces that are evaluated together: the longest has thousands of frames
@@ -157,14 +156,11 @@ def build(config: Config) -> Experiment:
     @functools.partial(jax.jit, static_argnames="cell")
     def flow(params, x, cell):
         """Norm of the gradient of the last frame's cost to the state at each lag, and saturation, of `cell`."""
-        own = stacked(cell_function(cell)(config.hidden_size), config.num_layers)
-        weights, inputs = params["params"]["recurrence"], before(x)
-        answer = functools.partial(output_head(NUM_KEYS).apply, params["params"]["readout"])
 
-        def last_cost(carry, ys):
-            return losses.bernoulli_cross_entropy(answer(ys[:, -1]), x[:, -1].astype(inputs.dtype))
+        def last_cost(outputs):
+            return losses.bernoulli_cross_entropy(outputs, x[:, -1].astype(outputs.dtype))
 
-        return gradient_norms(own, weights, inputs, last_cost), gate_saturation(own, weights, inputs)
+        return model_flow(model_of(cell), params, before(x), last_cost)
 
     def looked_at(data):
         num_frames = min(MOST_LAGS, int(data.test.fields["length"].min()))
@@ -185,13 +181,13 @@ def build(config: Config) -> Experiment:
 
     def figures(state, data, key, metrics):
         x = looked_at(data)
-        curves = {f"{config.cell}, trained": flow(state.params, x, config.cell)[0].mean(axis=0)}
-        for cell in ("rnn", "gru", "lstm"):
-            curves[f"{cell}, untrained"] = flow(initial_of(model_of(cell), key), x, cell)[0].mean(axis=0)
+        curves = flow_curves(
+            lambda p, cell: flow(p, x, cell), config.cell, state.params, lambda cell: initial_of(model_of(cell), key)
+        )
         piece = test_pieces[0]
         outputs = logits(state.params, piece[None], jnp.asarray([len(piece)]))[0]
         return {
-            "gradient_flow": gradient_flow({name: np.asarray(c) for name, c in curves.items()}, of="last cost"),
+            "gradient_flow": gradient_flow(curves, of="last cost"),
             "predictions": rolls(
                 {
                     "what sounds": piece.astype(np.float64),

@@ -5,7 +5,7 @@ Source: Bengio, Simard & Frasconi (1994) and Pascanu, Mikolov & Bengio (2013) fo
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,8 @@ from jax import Array
 from jaxtyping import Float, Int, PyTree
 
 from seqjax.errors import UsageError
-from seqjax.recurrent import unroll
+from seqjax.models.sequence import CellName, SequenceModel, stacked
+from seqjax.recurrent import output_head, unroll
 from seqjax.recurrent.sequence import initial_carry
 from seqjax.types import Cell, Params
 
@@ -98,6 +99,35 @@ def gate_saturation(
     _, flags = unroll(watched_step, params, xs, carry, lengths=lengths)
     count = xs.shape[0] * xs.shape[1] if lengths is None else jnp.maximum(lengths.sum(), 1)
     return jax.tree.map(lambda flag: flag.sum(axis=(0, 1)) / count, flags)
+
+
+def model_flow(
+    model: SequenceModel,
+    params: Params,
+    xs: Float[Array, "B T D"],
+    loss: Callable[[Float[Array, "B V"]], Float[Array, " B"]],
+) -> tuple[Float[Array, "B T"], dict[str, Saturation]]:
+    """`gradient_norms` and `gate_saturation` of a model's stack of layers.
+
+    loss: of the outputs at the last step, one value per example, of that example alone.
+    """
+    cell = stacked(model.cell(model.hidden_size), model.num_layers)
+    weights, readout = params["params"]["recurrence"], params["params"]["readout"]
+    answer = output_head(model.output_size).apply
+    norms = gradient_norms(cell, weights, xs, lambda carry, ys: loss(answer(readout, ys[:, -1])))
+    return norms, gate_saturation(cell, weights, xs)
+
+
+def flow_curves(
+    flow: Callable[[Params, CellName], tuple[Float[Array, "B T"], dict[str, Saturation]]],
+    cell: CellName,
+    trained: Params,
+    untrained: Callable[[CellName], Params],
+) -> dict[str, Float[np.ndarray, "T"]]:
+    """Mean norm by lag of the trained cell, and of all three untrained, by the names that a figure shows."""
+    curves = {f"{cell}, trained": flow(trained, cell)[0]}
+    curves |= {f"{other}, untrained": flow(untrained(other), other)[0] for other in get_args(CellName)}
+    return {name: np.asarray(norms.mean(axis=0)) for name, norms in curves.items()}
 
 
 def flow_measures(row: str, norms: Float[Array, "B T"], saturation: dict[str, Saturation]) -> dict[str, float]:
