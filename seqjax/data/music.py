@@ -44,7 +44,7 @@ def padded(pieces: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def cut(split: Split, max_length: int) -> Split:
-    """Every piece in as few equal parts of at most `max_length` frames as do, so that a long one does not pad the others.
+    """Every piece in equal parts of at most `max_length` frames, so that a long one does not pad all the others.
 
     Equal to a frame: a short last part would be mostly padding, and would begin without what came before.
     """

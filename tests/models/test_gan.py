@@ -86,7 +86,8 @@ def test_batch_normalisation_and_its_running_averages():
         np.testing.assert_allclose(kept["var"], variance, rtol=1e-4)
     # outside training a row does not depend on its batch
     evaluated = generator.apply({**params, **statistics}, z)
-    np.testing.assert_allclose(evaluated, outputs(np.asarray(z) @ layer["kernel"], mean, variance), rtol=1e-4, atol=2e-4)
+    expected = outputs(np.asarray(z) @ layer["kernel"], mean, variance)
+    np.testing.assert_allclose(evaluated, expected, rtol=1e-4, atol=2e-4)
     np.testing.assert_allclose(generator.apply({**params, **statistics}, z[3:4]), evaluated[3:4], rtol=1e-6)
 
 
@@ -190,7 +191,8 @@ def test_projection_is_an_inner_product_with_the_last_hidden_layer():
     first, last, classes = (weights(params, f"Dense_{i}") for i in range(3))
     hidden = np.asarray(x) @ first["kernel"] + first["bias"]
     hidden = np.where(hidden > 0, hidden, 0.2 * hidden)
-    expected = hidden @ last["kernel"][:, 0] + last["bias"] + (hidden * classes["kernel"][np.asarray(label)]).sum(axis=1)
+    own = classes["kernel"][np.asarray(label)]
+    expected = hidden @ last["kernel"][:, 0] + last["bias"] + (hidden * own).sum(axis=1)
     np.testing.assert_allclose(critic.apply(params, x, label), expected, rtol=1e-4, atol=1e-5)
 
 
