@@ -49,10 +49,18 @@ def bernoulli_cross_entropy(
     return _sum_per_example(values if mask is None else jnp.where(mask, values, 0))
 
 
-def categorical_cross_entropy(logits: Float[Array, "B *T V"], targets: Int[Array, "B *T"]) -> Float[Array, "B"]:
-    """-log p(targets) in nats, targets from 0 to V - 1, summed over the example's steps."""
+def categorical_cross_entropy(
+    logits: Float[Array, "B *T V"], targets: Int[Array, "B *T"], *, mask: Bool[Array, "B *T"] | None = None
+) -> Float[Array, "B"]:
+    """-log p(targets) in nats, targets from 0 to V - 1, summed over the example's steps.
+
+    mask: the steps that count; neither value nor gradient depends on what the others hold.
+    """
+    if mask is not None:
+        logits = jnp.where(mask[..., None], logits, 0)
     log_probabilities = jax.nn.log_softmax(logits)
-    return -_sum_per_example(jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1))
+    values = -jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1)
+    return _sum_per_example(values if mask is None else jnp.where(mask[..., None], values, 0))
 
 
 def l1_norm(code: Float[Array, "B ..."]) -> Float[Array, "B"]:

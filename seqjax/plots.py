@@ -225,3 +225,22 @@ def rolls(panels: dict[str, Float[np.ndarray, "T D"]], *, row: str) -> Figure:
     if len(shown):
         axes[0, 0].set_ylim(shown[0] - 1.5, shown[-1] + 1.5)
     return figure
+
+
+def pages(panels: dict[str, str], *, columns: int = 60, lines: int = 24) -> Figure:
+    """Texts side by side as they would be printed, long lines broken, each cut to so many lines."""
+    broken = {
+        name: [line[i : i + columns] for line in text.splitlines() for i in range(0, max(1, len(line)), columns)][
+            :lines
+        ]
+        for name, text in panels.items()
+    }
+    highest = max(map(len, broken.values()))
+    figure, axes = _subplots(1, len(panels), (0.075 * columns * len(panels), 0.155 * highest + 0.4))
+    for (name, page), axis in zip(broken.items(), axes[0], strict=True):
+        # no sign is the start of a formula, and what is no sign needs no place
+        shown = "\n".join("".join(c if c.isprintable() else " " for c in line) for line in page)
+        axis.text(0, 1, shown, family="monospace", fontsize=7, va="top", transform=axis.transAxes, parse_math=False)
+        axis.set_title(name, loc="left", fontsize=9)
+        axis.set_axis_off()
+    return figure

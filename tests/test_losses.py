@@ -102,3 +102,21 @@ def test_categorical_cross_entropy_by_hand():
     expected = [-np.log(0.5 * 0.8), -np.log(0.5 / 3)]
     np.testing.assert_allclose(losses.categorical_cross_entropy(logits, targets), expected, rtol=1e-6)
     np.testing.assert_allclose(losses.categorical_cross_entropy(logits[:, 0], targets[:, 0]), -np.log([0.5, 0.5]))
+
+
+def test_categorical_cross_entropy_counts_what_is_masked_in_and_sees_nothing_else():
+    logits = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    targets = jnp.asarray([[0, 1, 2], [3, 0, 1]])
+    mask = jnp.asarray([[True, False, True], [False, True, True]])
+    log_likely = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), np.asarray(targets)[..., None], -1)[..., 0]
+    expected = -(log_likely * np.asarray(mask)).sum(axis=1)
+
+    def total(logits, targets):
+        return losses.categorical_cross_entropy(logits, targets, mask=mask)
+
+    np.testing.assert_allclose(total(logits, targets), expected, rtol=1e-6)
+    other = jnp.where(mask[..., None], logits, jnp.nan), jnp.where(mask, targets, 99)
+    np.testing.assert_array_equal(total(*other), total(logits, targets))
+    gradient = jax.grad(lambda *a: total(*a).sum())
+    np.testing.assert_array_equal(gradient(*other), gradient(logits, targets))
+    assert np.asarray(gradient(logits, targets) != 0).any(axis=-1).tolist() == mask.tolist()

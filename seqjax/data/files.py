@@ -1,10 +1,11 @@
-"""A user's own data in one file: `.npz`, `.npy` or `.csv`.
+"""A user's own data in one file: `.npz`, `.npy`, `.csv` or `.txt`.
 
 .npz: `x` [N D] or [N T D] and, where there are labels, `label` or `y` [N]; or splits of its own: `x_train`, `x_test`
     and perhaps `x_validation`, with `label_train` or `y_train` and so on.
 .npy: `x` alone.
 .csv: one example a line, numbers between commas; the first line may hold names, and a column named `label`
     is the label.
+.txt: text in UTF-8, as `seqjax.data.text` says.
 
 Values stay as they are, as float32. The exception is uint8, which everywhere in the project means intensities: it stays
 uint8, and batches hold it divided by 255.
@@ -23,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from seqjax.data.splits import checked_label, checked_x, split_dataset
+from seqjax.data.text import text_file_dataset
 from seqjax.errors import DataError
 from seqjax.types import Dataset
 
-SUFFIXES = (".npz", ".npy", ".csv")
+SUFFIXES = (".npz", ".npy", ".csv", ".txt")
 SPLITS = ("train", "validation", "test")
 MAPPED_FROM_BYTES = 2**31
 
@@ -35,8 +37,8 @@ def file_dataset(path: Path, *, validation_size: int | None = None, mapped_from:
     """The data set in `path`, named by the file's stem; its SHA-256 is that of the file.
 
     Without splits of its own the rows are put into a pinned order: 70 % train, 15 % validation (or `validation_size`
-    rows), 15 % test. A `.npy` of at least `mapped_from` bytes stays on disk. Raises DataError for anything in the file
-    that is not as above.
+    rows), 15 % test. A text is split in its own order: 90 % train, 5 % validation, 5 % test. A `.npy` of at least
+    `mapped_from` bytes stays on disk. Raises DataError for anything in the file that is not as above.
     """
     suffix = path.suffix.lower()
     try:
@@ -46,6 +48,8 @@ def file_dataset(path: Path, *, validation_size: int | None = None, mapped_from:
             raise DataError(f"{path} is {'a directory' if path.is_dir() else 'not a regular file'}; expected a file.")
         if suffix not in SUFFIXES:
             raise DataError(f"{path}: files of kind '{suffix}' are not read; expected one of {', '.join(SUFFIXES)}.")
+        if suffix == ".txt":
+            return text_file_dataset(path, validation_size=validation_size)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         match suffix:

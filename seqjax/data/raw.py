@@ -24,13 +24,14 @@ def raw_content(
     mirrors: Sequence[str],
     raw_dir: Path | None = None,
     mirror_suffix: str = ".gz",
+    mirror_file: str | None = None,
 ) -> bytes:
     """The decompressed content of `file` (named without `.gz`).
 
     Looked for as `raw_dir/dataset/file.gz` and without `.gz`, where `raw_dir` defaults to `$SEQJAX_RAW_DIR`; otherwise
-    `file.gz`, or what `mirror_suffix` says, is downloaded from the first mirror that answers. Raises DataError if it
-    cannot be had, is damaged, or is not the file that was pinned: gzip wrappers differ between mirrors, so the hash is
-    of what they hold.
+    `file.gz`, or what `mirror_suffix` says, is downloaded from the first mirror that answers, `mirror_file` being its
+    name there. Raises DataError if it cannot be had, is damaged, or is not the file that was pinned: gzip wrappers
+    differ between mirrors, so the hash is of what they hold.
     """
     if raw_dir is None and os.environ.get("SEQJAX_RAW_DIR"):
         raw_dir = Path(os.environ["SEQJAX_RAW_DIR"])
@@ -40,7 +41,7 @@ def raw_content(
             source, packed = str(path), _file_bytes(path)
             break
     if source is None:
-        source, packed = _downloaded(dataset, f"{file}{mirror_suffix}", mirrors, raw_dir)
+        source, packed = _downloaded(dataset, f"{file}{mirror_suffix}", mirrors, raw_dir, mirror_file)
     content = _decompressed(packed, source)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
@@ -70,10 +71,12 @@ def _decompressed(packed: bytes, source: str) -> bytes:
         ) from None
 
 
-def _downloaded(dataset: str, file: str, mirrors: Sequence[str], raw_dir: Path | None) -> tuple[str, bytes]:
+def _downloaded(
+    dataset: str, file: str, mirrors: Sequence[str], raw_dir: Path | None, mirror_file: str | None
+) -> tuple[str, bytes]:
     reason = "no mirror"
     for mirror in mirrors:
-        url = f"{mirror}/{file}"
+        url = f"{mirror}/{mirror_file or file}"
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
                 return url, answer.read(MAX_BYTES + 1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from seqjax.errors import DataError
 from seqjax.types import Dataset, Split
 
 CLIPS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -15,8 +16,10 @@ CLIP_ROWS = 5000  # training rows that choose among them
 
 
 def values_of(split: Split) -> Float[np.ndarray, "N D"]:
-    """`x` flattened to rows in float64, uint8 as intensities in [0, 1]."""
+    """`x` flattened to rows in float64, uint8 as intensities in [0, 1]. Raises DataError for a text."""
     x = np.asarray(split.fields["x"])
+    if x.ndim == 1:
+        raise DataError("the data are a text, a row of characters; expected examples of several values, `x` [N D].")
     scale = 255.0 if x.dtype == np.uint8 else 1.0
     return x.reshape(len(x), -1).astype(np.float64) / scale
 

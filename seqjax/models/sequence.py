@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from seqjax.models.recurrent import RNN, dropout_masks
+from seqjax.models.recurrent import RNN, Carries, dropout_masks
 from seqjax.recurrent import elman, gru, lstm, output_head
 from seqjax.types import Cell, Key, Params
 
@@ -48,11 +48,14 @@ class SequenceModel(nn.Module):
         xs: Float[Array, "B T D"],
         *,
         lengths: Int[Array, " B"] | None = None,
+        initial_carry: Carries | None = None,
+        return_carry: bool = False,
         key: Key | None = None,
         index: Int[Array, " B"] | None = None,
-    ) -> Float[Array, "B T V"]:
-        """Outputs at every step; what they hold past an example's length is of no meaning.
+    ) -> Any:
+        """Outputs `[B T V]` at every step, or `(carries, outputs)`; those past an example's length have no meaning.
 
+        initial_carry, return_carry: as of `RNN`, for sequences that are read part by part.
         key, index: the step's key and each example's global index, for dropout in training.
         """
 
@@ -63,11 +66,12 @@ class SequenceModel(nn.Module):
         if self.input_dropout and key is not None:
             xs = dropped(xs, self.input_dropout, 0)
         rnn = RNN(self.cell, self.hidden_size, self.num_layers, dropout=self.dropout, name="recurrence")
-        hs = rnn(xs, seq_lengths=lengths, key=key, index=index)
+        carries, hs = rnn(xs, initial_carry=initial_carry, seq_lengths=lengths, return_carry=True, key=key, index=index)
         if self.dropout and key is not None:
             hs = dropped(hs, self.dropout, self.num_layers)
         head = output_head(self.output_size)
-        return head.apply(self.param("readout", head.init, self.hidden_size), hs)
+        outputs = head.apply(self.param("readout", head.init, self.hidden_size), hs)
+        return (carries, outputs) if return_carry else outputs
 
 
 def with_time_scales(params: Params, key: Key, longest: int) -> Params:

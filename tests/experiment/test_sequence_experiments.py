@@ -1,6 +1,7 @@
-"""Adding, copying and music: known answers, exact causality, padding, and runs of seconds that beat trivial answers."""
+"""Adding, copying, music and text: known answers, causality, padding, runs of seconds that beat trivial answers."""
 
 import dataclasses
+import io
 import re
 
 import jax
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 from commands import command
 
-from experiments import adding, copy_memory, music
+from experiments import adding, character_model, copy_memory, music
 from seqjax import checkpoint, losses
+from seqjax.data.sentences import nats_a_character, sentences, written
+from seqjax.data.streams import steps_an_epoch
 from seqjax.data.synthetic import BLANK, blind_copying_cost
-from seqjax.errors import Interrupted
+from seqjax.errors import Interrupted, UsageError
 from seqjax.experiment import Options, rundir, state
 from seqjax.experiment.command import evaluated
 from seqjax.experiment.phases import train_phases
 from seqjax.experiment.session import make_plan, make_session
+from seqjax.plots import pages
 from seqjax.types import Split
 
 SMALL = {
@@ -30,10 +34,24 @@ SMALL = {
         "learning_rate": 2e-2,
         "ema_decay": 0.9,
     },
+    character_model: {  # `dataset` is the fixture's text, whose epochs have 22 steps: chapters end within them
+        "hidden_size": 24,
+        "batch_size": 8,
+        "length": 16,
+        "steps": 80,
+        "chapter_steps": 20,
+        "learning_rate": 2e-2,
+        "ema_decay": 0.9,
+    },
 }
-MEASURE = {adding: "squared_error", copy_memory: "nats_a_step", music: "nats_a_frame"}
-BASELINES = {adding: ("blind",), copy_memory: ("blind",), music: ("marginal", "markov")}
-OTHER_FIGURES = {adding: set(), copy_memory: {"answers"}, music: {"predictions"}}
+MEASURE = {
+    adding: "squared_error",
+    copy_memory: "nats_a_step",
+    music: "nats_a_frame",
+    character_model: "nats_a_character",
+}
+BASELINES = {adding: ("blind",), copy_memory: ("blind",), music: ("marginal", "markov"), character_model: ("unigram",)}
+OTHER_FIGURES = {adding: set(), copy_memory: {"answers"}, music: {"predictions"}, character_model: {"samples"}}
 BUILT = {}
 
 
@@ -46,8 +64,15 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("texts") / "small.txt"
+    path.write_text(written(sentences(), 3000))
+    SMALL[character_model]["dataset"] = str(path)
+
+
 def config_of(module, **changes):
-    sizes = {} if module is music else {"test_size": 200}
+    sizes = {"test_size": 200} if module in (adding, copy_memory) else {}
     return module.Config(**(SMALL[module] | sizes | changes))
 
 
@@ -175,6 +200,102 @@ def test_dropout_acts_in_training_alone():
     assert without[0] == without[1]
 
 
+def test_a_carry_goes_on_within_an_epoch_and_begins_anew_at_its_wrap():
+    experiment = character_model.build(config_of(character_model, learning_rate=1e-30))
+    phase, data = experiment.phases[0], experiment.data.train
+    epoch_steps = steps_an_epoch(data.num_examples, batch_size=8, length=16)
+    assert 2 < epoch_steps < 80
+    assert epoch_steps % 20
+    start, step = phase.learner.init(jax.random.key(0)), jax.jit(phase.learner.step)
+    read = jax.jit(experiment.functions["logits"])
+    batches = [phase.batch_at(data, jax.random.key(1), jnp.int32(k), batch_size=8) for k in range(epoch_steps + 1)]
+    state, losses_of = start, []
+    for batch in batches:
+        state, metrics = step(state, batch)
+        losses_of.append(float(metrics["loss"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-20), state.params, start.params)
+
+    # three steps cost what their characters cost in one sequence, which no step has seen from its beginning
+    symbols = jnp.concatenate([b["x"] for b in batches[:3]], axis=1)
+    targets = jnp.concatenate([b["target"] for b in batches[:3]], axis=1)
+    log_likely = jax.nn.log_softmax(read(start.params, symbols))
+    nats = -np.take_along_axis(log_likely, targets[..., None], axis=-1)[..., 0].reshape(8, 3, 16).sum(axis=2)
+    mean_length = data.num_examples / (8 * epoch_steps)
+    np.testing.assert_allclose(losses_of[:3], nats.mean(axis=0) / mean_length, rtol=1e-5)
+
+    other = state._replace(extra=state.extra | {"carry": jax.tree.map(jnp.ones_like, state.extra["carry"])})
+    for number, depends in ((3, True), (epoch_steps, False)):
+        same = step(other, batches[number])[1]["loss"] == step(state, batches[number])[1]["loss"]
+        assert bool(same) is not depends
+
+
+def test_every_character_of_the_test_text_is_scored_once_after_the_text_before_it():
+    experiment, start = built(character_model)
+    row = np.concatenate([experiment.data.train.fields["x"], *held_out_texts(experiment.data)])
+    measured = experiment.evaluate(start, experiment.data, jax.random.key(0))["lstm/nats_a_character"]
+    num_test = 3000 - 2700 - 150
+    own = -(-num_test // character_model.STREAMS)
+    total = 0.0
+    read = jax.jit(experiment.functions["logits"])
+    for first in range(len(row) - num_test, len(row), own):
+        targets = row[first : first + own]
+        before = row[first - 1 - character_model.WARM_UP : first + len(targets) - 1]
+        # filled up behind, so that one program reads them all
+        read_row = np.pad(before, (0, own - len(targets)))[None]
+        log_likely = jax.nn.log_softmax(read(start.params, read_row))[0, character_model.WARM_UP :]
+        total -= np.asarray(log_likely, np.float64)[np.arange(len(targets)), targets].sum()
+    assert measured == pytest.approx(total / num_test, rel=1e-6)
+
+
+def held_out_texts(data):
+    return [split.fields["target"][split.fields["mask"]] for split in (data.validation, data.test)]
+
+
+def test_no_logit_depends_on_characters_that_come_later():
+    experiment, start = built(character_model)
+    read = jax.jit(lambda x: experiment.functions["logits"](start.params, x))
+    x = jnp.asarray(experiment.data.train.fields["x"][:24].reshape(2, 12))
+    before = np.asarray(read(x))
+    for t in (0, 5, 11):
+        after = np.asarray(read(x.at[:, t].set((x[:, t] + 3) % 20)))
+        np.testing.assert_array_equal(after[:, :t], before[:, :t])
+        assert np.abs(after[:, t:] - before[:, t:]).max(axis=(0, 2)).min() > 0
+
+
+def test_the_made_up_text_is_shown_beside_its_entropy_and_silence_costs_the_alphabet():
+    experiment = character_model.build(config_of(character_model, dataset="sentences"))
+    start = experiment.phases[0].learner.init(jax.random.key(0))
+    silent = start._replace(params=jax.tree.map(jnp.zeros_like, start.params))
+    measured = experiment.evaluate(silent, experiment.data, jax.random.key(0))
+    nats = {row: measured[f"{row}/nats_a_character"] for row in ("lstm", "unigram", "ngram", "bz2", "lzma", "source")}
+    num_symbols = start.params["params"]["readout"]["bias"].shape[0]
+    assert nats["lstm"] == pytest.approx(np.log(num_symbols), rel=1e-5)
+    assert nats["source"] == pytest.approx(nats_a_character(sentences()), rel=0.02)
+    assert nats["source"] < min(nats["ngram"], nats["bz2"], nats["lzma"]) < nats["unigram"] < nats["lstm"]
+    for row, value in nats.items():
+        assert measured[f"{row}/bits_a_character"] == pytest.approx(value / np.log(2))
+
+
+def test_samples_go_on_from_the_prompt_and_pages_show_them_as_they_are():
+    experiment, start = built(character_model)
+    sample, key = experiment.functions["sample"], jax.random.key(5)
+    params = jax.tree.map(lambda p: 3 * p, start.params)
+    likely = sample(params, key, prompt="the fox", length=20, temperature=0.0)
+    assert len(likely) == 20
+    assert likely == sample(params, jax.random.key(6), prompt="the fox", length=20, temperature=0.0)
+    # the first half of the answer, put behind the prompt, is answered by the second
+    assert sample(params, key, prompt="the fox" + likely[:10], length=10, temperature=0.0) == likely[10:]
+    warm = [sample(params, k, prompt="the fox", length=20) for k in (key, key, jax.random.key(6))]
+    assert warm[0] == warm[1] != warm[2]
+    assert len(sample(params, key, prompt="Ω", length=3)) == 3
+    with pytest.raises(UsageError, match="prompt=''"):
+        sample(params, key, prompt="")
+    figure = pages({"a": "$x$ is $y\n\n" + "long " * 20, "b": "tab\tand\x00"}, columns=40, lines=3)
+    figure.savefig(io.BytesIO())
+    assert figure.axes[0].texts[0].get_text() == "$x$ is $y\n\n" + ("long " * 8)
+    assert figure.axes[1].texts[0].get_text() == "tab and "
+
+
 @pytest.mark.parametrize(
     ("module", "args", "words"),
     [
@@ -185,6 +306,10 @@ def test_dropout_acts_in_training_alone():
         (music, ["--dataset", "digits"], ["digits holds no piano rolls"]),
         (music, ["--dataset", "chords", "--dropout", "1"], ["dropout=1"]),
         (music, ["--dataset", "chords", "--max-length", "0"], ["max_length=0"]),
+        (character_model, ["--dataset", "chords"], ["chords holds no text"]),
+        (character_model, ["--batch-size", "9000"], ["180000 characters", "9000 x 64", "--batch-size"]),
+        (character_model, ["--length", "0"], ["length=0"]),
+        (character_model, ["--dropout", "1"], ["dropout=1"]),
     ],
 )
 def test_bad_arguments(capsys, tmp_path, module, args, words):

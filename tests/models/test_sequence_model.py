@@ -76,3 +76,15 @@ def test_gates_start_with_time_scales_up_to_the_longest(name, block, sign):
 def test_an_elman_network_has_no_gates_to_set():
     _, params = model_and_params("rnn")
     jax.tree.map(np.testing.assert_array_equal, with_time_scales(params, jax.random.key(1), 50), params)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_a_sequence_read_part_by_part_with_the_carry_passed_on_is_the_whole(name):
+    model, params = model_and_params(name)
+    whole_carry, whole = model.apply(params, XS, return_carry=True)
+    carry, first = model.apply(params, XS[:, :3], return_carry=True)
+    carry, second = model.apply(params, XS[:, 3:], initial_carry=carry, return_carry=True)
+    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), carry, whole_carry)
+    anew = model.apply(params, XS[:, 3:])
+    assert np.abs(np.asarray(anew - second)).max() > 1e-3
