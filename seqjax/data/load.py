@@ -36,9 +36,9 @@ def load(
     split is the end of the official training set: 180 rows of `digits`, 5,000 of the others, or `validation_size`;
     with 0 it is empty. `jsb_chorales`, `nottingham`, `piano_midi` and `muse_data` are read from `raw_dir` or
     downloaded, as `seqjax.data.music` says; `chords` is made up, in the same form. `tiny_shakespeare` comes in the
-    same way, and `sentences` is made up; both are texts, as `seqjax.data.text` says. A path to a `.npz`, `.npy`, `.csv` or
-    `.txt` file is read as `seqjax.data.files` says. Any other name is looked for among the data sets that TFDS has
-    prepared on this machine, as `seqjax.data.tfds_directory` says.
+    same way, and `sentences` is made up; both are texts, as `seqjax.data.text` says. A path to a `.npz`, `.npy`,
+    `.csv` or `.txt` file is read as `seqjax.data.files` says. Any other name is looked for among the data sets that
+    TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
     Raises DataError for what cannot be had or is not as expected, UsageError for an impossible `validation_size`.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
