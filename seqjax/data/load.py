@@ -9,6 +9,8 @@ from seqjax.data.music import FILES as MUSIC
 from seqjax.data.music import music_dataset
 from seqjax.data.prepared import data_directory, prepared_arrays
 from seqjax.data.sentences import sentences, written
+from seqjax.data.series import FILES as SERIES
+from seqjax.data.series import series_dataset, ts_dataset
 from seqjax.data.splits import tail_as_validation
 from seqjax.data.synthetic import chord_walk, synthetic_dataset
 from seqjax.data.text import NAME as SHAKESPEARE
@@ -17,7 +19,7 @@ from seqjax.errors import DataError
 from seqjax.types import Dataset
 
 BUILT = ("digits", "mnist", "fashion_mnist")
-NAMES = (*BUILT, "chords", *MUSIC, "sentences", SHAKESPEARE)
+NAMES = (*BUILT, "chords", *MUSIC, *SERIES, "sentences", SHAKESPEARE)
 NUM_WRITTEN = 200_000  # characters of the made-up text
 RESIDENT_BYTES = 2 * 2**30
 
@@ -35,10 +37,11 @@ def load(
     `~/.cache/seqjax`) from raw files in `raw_dir` (default `$SEQJAX_RAW_DIR`) or downloaded ones. Their validation
     split is the end of the official training set: 180 rows of `digits`, 5,000 of the others, or `validation_size`;
     with 0 it is empty. `jsb_chorales`, `nottingham`, `piano_midi` and `muse_data` are read from `raw_dir` or
-    downloaded, as `seqjax.data.music` says; `chords` is made up, in the same form. `tiny_shakespeare` comes in the
-    same way, and `sentences` is made up; both are texts, as `seqjax.data.text` says. A path to a `.npz`, `.npy`,
-    `.csv` or `.txt` file is read as `seqjax.data.files` says. Any other name is looked for among the data sets that
-    TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
+    downloaded, as `seqjax.data.music` says; `chords` is made up, in the same form. `tiny_shakespeare` and the sets of
+    the UCR and UEA archives in `seqjax.data.series.FILES` come in the same way; `sentences` is a made-up text, in the
+    form of `seqjax.data.text`. A path to a `.ts` file, or to a folder of such, is read as `ts_dataset` says in
+    `seqjax.data.series`; a path to a `.npz`, `.npy`, `.csv` or `.txt` file as `seqjax.data.files` says. Any other name
+    is looked for among the data sets that TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
     Raises DataError for what cannot be had or is not as expected, UsageError for an impossible `validation_size`.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
@@ -47,6 +50,8 @@ def load(
         return _built(name, directory, raw_dir, validation_size)
     if name in MUSIC:
         return music_dataset(name, raw_dir=raw_dir, validation_size=validation_size)
+    if name in SERIES:
+        return series_dataset(name, raw_dir=raw_dir, validation_size=validation_size)
     if name == "chords":
         size = 50 if validation_size is None else validation_size
         return synthetic_dataset(name, chord_walk, train_size=200, validation_size=size, test_size=100)
@@ -55,14 +60,18 @@ def load(
     if name == "sentences":
         text = written(sentences(), NUM_WRITTEN)
         return text_dataset(name, text, sha256=text_sha256(text), validation_size=validation_size)
-    if path.suffix.lower() in SUFFIXES or path.is_absolute() or name.startswith((".", "~")) or (name and _exists(path)):
+    suffix, exists = path.suffix.lower(), bool(name) and _exists(path)
+    if suffix == ".ts" or (suffix not in SUFFIXES and exists and path.is_dir()):
+        return ts_dataset(path, validation_size=validation_size)
+    if suffix in SUFFIXES or path.is_absolute() or name.startswith((".", "~")) or exists:
         return file_dataset(path, validation_size=validation_size)
     from seqjax.data.tfds_directory import prepared_dataset
 
     dataset = prepared_dataset(name, directory, validation_size=validation_size)
     if dataset is None:
         raise DataError(
-            f"unknown data set '{name}': expected {', '.join(NAMES)}, the path of a {', '.join(SUFFIXES)} file,\n"
+            f"unknown data set '{name}': expected {', '.join(NAMES)}, the path of a"
+            f" {', '.join(SUFFIXES)} or .ts file,\n"
             "or a name that TFDS has prepared in $TFDS_DATA_DIR, ~/tensorflow_datasets or $SEQJAX_DATA_DIR."
         )
     return dataset
