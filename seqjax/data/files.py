@@ -17,6 +17,7 @@ import math
 import zipfile
 import zlib
 from array import array
+from collections.abc import Callable
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,20 @@ SPLITS = ("train", "validation", "test")
 MAPPED_FROM_BYTES = 2**31
 
 
-def file_dataset(path: Path, *, validation_size: int | None = None, mapped_from: int = MAPPED_FROM_BYTES) -> Dataset:
+def file_dataset(
+    path: Path,
+    *,
+    validation_size: int | None = None,
+    mapped_from: int = MAPPED_FROM_BYTES,
+    parted: Callable[..., Dataset] = split_dataset,
+) -> Dataset:
     """The data set in `path`, named by the file's stem; its SHA-256 is that of the file.
 
     Without splits of its own the rows are put into a pinned order: 70 % train, 15 % validation (or `validation_size`
     rows), 15 % test. A text is split in its own order: 90 % train, 5 % validation, 5 % test. A `.npy` of at least
     `mapped_from` bytes stays on disk. Raises DataError for anything in the file that is not as above.
+
+    parted: how the file's checked fields become splits, called as `split_dataset` is.
     """
     suffix = path.suffix.lower()
     try:
@@ -66,7 +75,7 @@ def file_dataset(path: Path, *, validation_size: int | None = None, mapped_from:
     if len(set(shapes.values())) > 1:
         raise DataError(f"{path}: the splits' rows differ in shape: {shapes}; expected one shape.")
     checked = {"train" if split == "all" else split: fields for split, fields in checked.items()}
-    return split_dataset(path.stem, checked, sha256=sha256, validation_size=validation_size)
+    return parted(path.stem, checked, sha256=sha256, validation_size=validation_size)
 
 
 def _checked_fields(fields: dict[str, np.ndarray], path: Path, split: str) -> dict[str, Any]:

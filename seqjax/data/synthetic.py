@@ -73,6 +73,23 @@ def chord_walk(key: Key, *, shortest: int = 16, longest: int = 32) -> dict[str, 
     return {"x": x & (jnp.arange(longest) < length)[:, None], "length": length}
 
 
+def seasons(num_steps: int = 6000, *, noise: float = 0.3) -> dict[str, np.ndarray]:
+    """A made-up series `x [T 4]` and what it would be without its noise, `clean [T 4]`.
+
+    Two clocks: the day of 24 steps times pulses and waves, the week of 168 sets how high they are, whether they come at
+    all, and by how much they come late. What follows is known from the time on both, but is no linear function of what
+    was before. White noise of `noise` times each channel's standard deviation is what no forecast can foresee.
+    """
+    day, week = (2 * np.pi * np.arange(num_steps) / period for period in (24, 168))
+    morning, evening = np.exp(4 * np.cos(day) - 4), np.exp(8 * np.cos(day - 2.5) - 8)
+    swell = np.tanh(4 * np.sin(week))
+    pulses, waves = morning + (1 + np.cos(week)) * evening, np.sin(day + np.sin(week))
+    clean = np.stack([pulses, swell + np.sin(day), morning * swell, waves], axis=1)
+    # a legacy generator because it is frozen for good
+    errors = np.random.RandomState(0).standard_normal(clean.shape)
+    return {"x": clean + noise * clean.std(axis=0) * errors, "clean": clean}
+
+
 def drawn(task: Task, key: Key, count: int) -> Split:
     """`count` examples, the i-th from `fold_in(key, i)`."""
     fields = jax.jit(jax.vmap(lambda i: task(jax.random.fold_in(key, i))))(jnp.arange(count))
