@@ -101,6 +101,8 @@ class Experiment(NamedTuple):
     figures: `(state, data, key, metrics) -> {name: figure}`, from the first seed.
     functions: what `seqjax.load` hands to an importer, by name, each `(params, ...) -> ...`.
     health: a verdict from the summarised metrics, "ok" or what went wrong.
+    instruments: `() -> {name: SHA-256}` of what `evaluate` measures with that is neither data nor code, such as a
+        trained network; asked for after it.
     """
 
     data: Dataset
@@ -110,6 +112,7 @@ class Experiment(NamedTuple):
     figures: Callable[..., dict[str, Any]] | None = None
     functions: dict[str, Callable[..., Any]] = {}  # noqa: RUF012 - never mutated
     health: Callable[[dict[str, Any]], str] | None = None
+    instruments: Callable[[], dict[str, str]] | None = None
 
 
 class Cell(NamedTuple):

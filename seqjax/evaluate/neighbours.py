@@ -24,7 +24,7 @@ class Copying(NamedTuple):
 
     ratio: median distance of generated rows to their nearest training row, over that of held-out rows. About 1 for a
         generator that neither copies nor misses; 0 for one that only copies.
-    share: share of generated rows nearer to a training row than 99 % of held-out rows are; about 0.01 by chance.
+    share: share of generated rows as near to a training row as the nearest 1 % of held-out rows are; 0.01 by chance.
     nearest: the training rows nearest to the generated ones.
     """
 
@@ -133,7 +133,7 @@ def copying(
     if usual == 0:
         raise DataError("held-out rows: at least half of them are training rows, expected rows that are new.")
     own = found.distances[:, 0]
-    share = float((own < np.quantile(expected, 0.01)).mean())
+    share = float((own <= np.quantile(expected, 0.01)).mean())
     return Copying(float(np.median(own)) / usual, share, found)
 
 

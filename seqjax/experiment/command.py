@@ -95,6 +95,7 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
             "data": session.experiment.data.name,
             "data_sha256": session.experiment.data.sha256,
             "code_sha256": code,
+            **({} if experiment.instruments is None else {"instruments": experiment.instruments()}),
             "health": _health(session.experiment, metrics, trained),
             "versions": versions(),
             "device": device_name(),

@@ -63,6 +63,12 @@ def test_the_ratio_by_hand():
     assert found.share == 1
 
 
+def test_copies_are_found_where_held_out_rows_hold_some_too():
+    train, held_out = RNG.normal(size=(100, 3)), RNG.normal(size=(50, 3))
+    held_out[:5] = train[:5]
+    assert copying(train[50:], train, held_out).share == 1
+
+
 def test_refusals(monkeypatch):
     broken = POINTS.copy()
     broken[3, 2] = np.nan

@@ -43,6 +43,15 @@ def test_both_phases_run_and_say_so(tmp_path):
     assert min(rows[4]["loss"]) > 2 * max(rows[3]["loss"])
 
 
+def test_instruments_of_the_evaluation_are_named_in_the_receipt(tmp_path):
+    def build(config):
+        return toy.build(config)._replace(instruments=lambda: {"network": "ab" * 32})
+
+    receipt = run(toy.Config(second_steps=0), build, Options(seeds=1, devices=1, run_dir=tmp_path / "run"))
+    assert receipt["instruments"] == {"network": "ab" * 32}
+    assert "instruments" not in receipt_of(tmp_path, name="plain", seeds=1)
+
+
 def test_targets_are_refreshed_every_so_many_steps(tmp_path):
     experiment = toy.build(toy.Config())
     session = make_session(experiment, make_plan(Options(seeds=1, devices=1)), tmp_path)
