@@ -1,6 +1,7 @@
-"""Tasks made from a key: the adding problem, copying, chords. An example is a pure function of its key.
+"""Tasks made from a key: the adding problem, copying, chords, sines. An example is a pure function of its key.
 
-Source: Hochreiter & Schmidhuber (1997) for both problems, Arjovsky, Shah & Bengio (2016) for their form here.
+Source: Hochreiter & Schmidhuber (1997) for both problems, Arjovsky, Shah & Bengio (2016) for their form here; Yoon,
+Jarrett & van der Schaar, "Time-series generative adversarial networks" (2019) for the sines.
 """
 
 from collections.abc import Callable
@@ -88,6 +89,19 @@ def seasons(num_steps: int = 6000, *, noise: float = 0.3) -> dict[str, np.ndarra
     # a legacy generator because it is frozen for good
     errors = np.random.RandomState(0).standard_normal(clean.shape)
     return {"x": clean + noise * clean.std(axis=0) * errors, "clean": clean}
+
+
+def sines(key: Key, *, length: int = 24, num_features: int = 5) -> dict[str, Array]:
+    """`x [T D]` in [0, 1]: `(sin(f t + p) + 1) / 2`, t = 0 to T - 1, with f and p uniform in [0, 0.1) for each feature.
+
+    Ranges of f and p as in the code published with the paper. The features are independent: whatever predicts one from
+    the others can do no better than its median at each step.
+    """
+    require(length >= 1, "length", length, "at least 1 step")
+    require(num_features >= 1, "num_features", num_features, "at least 1")
+    frequency, phase = jax.random.uniform(key, (2, num_features), maxval=0.1)
+    angles = jnp.arange(length)[:, None] * frequency[None, :] + phase[None, :]
+    return {"x": (jnp.sin(angles) + 1) / 2}
 
 
 def drawn(task: Task, key: Key, count: int) -> Split:

@@ -17,6 +17,7 @@ from seqjax.data.synthetic import (
     copying,
     drawn,
     fresh_batch_at,
+    sines,
     synthetic_dataset,
 )
 from seqjax.errors import UsageError
@@ -107,3 +108,24 @@ def test_impossible_tasks_are_refused():
         adding(jax.random.key(0), length=1)
     with pytest.raises(UsageError, match="delay=0: expected at least 1"):
         copying(jax.random.key(0), delay=0)
+
+
+def test_sines_are_waves_of_uniform_frequency_and_phase_in_the_unit_interval():
+    x = drawn(sines, jax.random.key(3), 20_000).fields["x"].astype(np.float64)
+    assert x.shape == (20_000, 24, 5)
+    angles = np.arcsin(2 * x - 1)[:, :15]  # 15 steps stay below a quarter turn
+    np.testing.assert_allclose(np.diff(angles, n=2, axis=1), 0, atol=1e-4)
+    for values in (10 * np.diff(angles, axis=1).mean(axis=1), 10 * angles[:, 0]):
+        assert abs(values.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 20_000 / 5)
+        np.testing.assert_allclose(values.var(axis=0), 1 / 12, rtol=0.05)
+        assert np.abs(np.corrcoef(values.T) - np.eye(5)).max() < 4 / np.sqrt(20_000)
+    # what one feature costs who knows only the others: its distance to the median at each step after the first
+    error = np.abs(x[:, 1:] - np.median(x[:, 1:], axis=0)).mean()
+    assert error == pytest.approx(0.0935, abs=5e-4)
+
+
+def test_sines_of_no_length_are_refused():
+    with pytest.raises(UsageError, match="length=0"):
+        sines(jax.random.key(0), length=0)
+    with pytest.raises(UsageError, match="num_features=0"):
+        sines(jax.random.key(0), num_features=0)
