@@ -200,7 +200,7 @@ REFUSED = {
     "two label columns": ("a.csv", text("label,u,Label\n1,2,3\n"), "has 2 columns named 'label'"),
     "text labels in csv": ("a.csv", text("u,label\n1,cat\n"), r"column 2 \('label'\): expected a number"),
     "only labels in csv": ("a.csv", text("label\n1\n2\n"), "has no features"),
-    "unknown suffix": ("a.txt", text("1,2"), "files of kind '.txt' are not read; expected one of .npz"),
+    "unknown suffix": ("a.xls", text("1,2"), "files of kind '.xls' are not read; expected one of .npz"),
     "missing": ("a.npz", lambda path: None, "no such file"),
     "directory": ("a.npz", lambda path: path.mkdir(), "is a directory; expected a file"),
 }
