@@ -186,6 +186,73 @@ def music_row(pieces: Collection, cell: str, published: float, tolerance: float,
     )
 
 
+FORECASTS = {
+    "seasonal": (
+        "two clocks under noise, made up",
+        "--dataset seasons",
+        "48 steps read, 24 predicted; chosen on the validation split",
+    ),
+    "stocks": (
+        "daily prices of a share",
+        "--dataset stocks --context 24 --horizon 8 --inputs changes --hidden-size 32 --learning-rate 1e-3 --steps 500"
+        " --chapter-steps 20",
+        "24 days read, 8 predicted; the first 70 % of the days train, the next 10 % choose, the last 20 % test",
+    ),
+}
+
+
+def forecast_row(series: str, cell: str) -> Row:
+    title, flags, budget = FORECASTS[series]
+    floor = ("noise/squared_error",) if series == "seasonal" else ()
+    return Row(
+        name=f"forecast_{series}_{cell}",
+        title=f"next steps of {title}, {cell}",
+        experiment="forecast",
+        flags=f"{flags} --cell {cell}",
+        metric=f"{cell}/squared_error",
+        unit="test squared error, in variances of the training split",
+        baselines=(*(f"{row}/squared_error" for row in ("last_value", "seasonal", "ar", "var")), *floor),
+        budget=budget,
+    )
+
+
+PIXEL_SETTINGS = {"rnn": "--cell rnn --learning-rate 1e-3", "gru": "--cell gru", "lstm": "--cell lstm"}
+COOIJMANS = "Cooijmans et al. 2017"
+
+
+def pixel_digits_row(cell: str, *, permuted: bool = False) -> Row:
+    return Row(
+        name=f"pixel_digits{'_permuted' * permuted}_{cell}",
+        title=f"digits by their 64 pixels{' in a permuted order' * permuted}, {cell}",
+        experiment="pixel_mnist",
+        flags=PIXEL_SETTINGS[cell] + " --permuted" * permuted,
+        metric=f"{cell}/accuracy",
+        unit="test accuracy",
+        baselines=("majority/accuracy", "logistic/accuracy"),
+        budget="1,257 training images; stopped at the best of 180 for validation",
+    )
+
+
+def pixel_mnist_row(published: str, least: float, *, permuted: bool = False) -> Row:
+    return Row(
+        name=f"pixel_mnist{'_permuted' * permuted}_lstm",
+        title=f"MNIST by its 784 pixels{' in a permuted order' * permuted}, LSTM of 100 units",
+        experiment="pixel_mnist",
+        # the published protocol but for --steps 110000, which are 200 epochs
+        flags="--dataset mnist --cell lstm --hidden-size 100 --identity-start --no-time-scales --optimizer rmsprop"
+        " --schedule constant --learning-rate 1e-3 --batch-size 100 --steps 550 --chapter-steps 550 --seeds 1"
+        f"{' --permuted' * permuted}",
+        metric="lstm/accuracy",
+        unit="test accuracy",
+        baselines=("majority/accuracy", "logistic/accuracy"),
+        reference=Reference(published, COOIJMANS, "F"),
+        passes=(at_least("lstm/accuracy", least),),
+        tier="G",
+        share="1 epoch of 200, 1 seed",
+        budget="RMSProp 1e-3 with momentum .9, clip 1, batch 100, recurrent kernels start as identities",
+    )
+
+
 ROWS = (
     Row(
         name="pca_mnist30",
@@ -270,4 +337,18 @@ ROWS = (
     music_row(NOTTINGHAM, "lstm", 3.29, 0.2, TCN),
     music_row(PIANO, "rnn", 8.37, 0.2, BOULANGER),
     music_row(MUSE, "rnn", 8.13, 0.2, BOULANGER),
+    forecast_row("seasonal", "gru"),
+    forecast_row("seasonal", "lstm"),
+    forecast_row("seasonal", "rnn"),
+    forecast_row("stocks", "gru"),
+    forecast_row("stocks", "lstm"),
+    forecast_row("stocks", "rnn"),
+    pixel_digits_row("rnn"),
+    pixel_digits_row("gru"),
+    pixel_digits_row("lstm"),
+    pixel_digits_row("rnn", permuted=True),
+    pixel_digits_row("gru", permuted=True),
+    pixel_digits_row("lstm", permuted=True),
+    pixel_mnist_row("0.989", 0.975),
+    pixel_mnist_row("0.902", 0.88, permuted=True),
 )

@@ -193,6 +193,62 @@ def gradient_flow(curves: dict[str, Float[np.ndarray, "T"]], *, of: str = "outpu
     return figure
 
 
+def confusion(counts: Int[np.ndarray, "K K"]) -> Figure:
+    """Shares of each true class (a row) by the class that was said (a column), written where they are over 0.5 %."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 1.2 + 0.38 * len(shares)
+    figure, axes = _subplots(1, 1, (size, size))
+    axis = axes[0][0]
+    axis.grid(visible=False)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.005:
+            colour = "white" if share > 0.5 else "black"
+            axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    classes = range(len(shares))
+    axis.set(xlabel="class said", ylabel="true class", xticks=classes, yticks=classes, title="% of the true class")
+    return figure
+
+
+def errors_by_step(curves: dict[str, Float[np.ndarray, "T"]], *, measure: str) -> Figure:
+    """Error at each step ahead, one line a method."""
+    figure, axes = _subplots(1, 1, (5.2, 3.4))
+    axis = axes[0][0]
+    for name, errors in curves.items():
+        axis.plot(np.arange(1, len(errors) + 1), errors, label=name, linewidth=1.2, marker=".", markersize=4)
+    means = [np.mean(errors) for errors in curves.values()]
+    axis.set(xlabel="steps ahead", ylabel=measure)
+    if min(means) > 0 and max(means) > 10 * min(means):
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0, None)
+    axis.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
+    return figure
+
+
+def forecasts(
+    past: Float[np.ndarray, "K C D"],
+    future: Float[np.ndarray, "K h D"],
+    predicted: dict[str, Float[np.ndarray, "K h D"]],
+) -> Figure:
+    """One column a window, one line a channel: what was read, what came, and what each method said would come."""
+    (count, context, num_channels), horizon = past.shape, future.shape[1]
+    figure, axes = _subplots(num_channels, count, (3.4 * count + 1, 1.6 * num_channels), sharex=True, sharey="row")
+    steps = np.arange(1, horizon + 1)
+    for (channel, window), axis in np.ndenumerate(axes):
+        seen = past[window, :, channel]
+        axis.plot(np.arange(1 - context, 1), seen, color="0.6", linewidth=1)
+        axis.plot(np.append(0, steps), np.append(seen[-1], future[window, :, channel]), color="black", label="truth")
+        for name, values in predicted.items():
+            axis.plot(steps, values[window, :, channel], label=name, linewidth=1.2)
+        if window == 0:
+            axis.set_ylabel(f"channel {channel + 1}")
+    for axis in axes[-1]:
+        axis.set_xlabel("steps ahead")
+    axes[0][-1].legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
+    return figure
+
+
 def symbol_rows(panels: dict[str, Int[np.ndarray, "N T"]], *, num_symbols: int) -> Figure:
     """Rows of symbols side by side, one example a line: a colour and a number for each; the first panel is the truth.
 

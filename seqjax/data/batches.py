@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Shaped, UInt8, UInt32
 
@@ -48,7 +48,8 @@ def row_indices(
     epochs = epoch + jnp.arange((num_examples + batch_size - 2) // num_examples + 1, dtype=jnp.uint32)
     round_keys = jax.vmap(lambda e: jax.random.bits(jax.random.fold_in(key, e), (ROUNDS,), jnp.uint32))(epochs)
     rows = _shuffled(offsets % num_examples, round_keys[offsets // num_examples], num_examples)
-    return rows.astype(jnp.int32)
+    # behind a barrier: fused into the gather of what they index, they would be computed anew for every value of a row
+    return lax.optimization_barrier(rows.astype(jnp.int32))
 
 
 def batch_at(

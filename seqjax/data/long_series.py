@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -81,7 +80,7 @@ def num_windows(split: Split, width: int) -> int:
 def windows(series: Float[Array, "1 T D"], starts: Int[Array, "B"], width: int) -> Float[Array, "B width D"]:
     """`width` steps of the series from each start on; the starts have to lie within `num_windows`."""
     # whole slices: XLA for CPU compiles a gather of single steps from hashed starts for minutes
-    return jax.vmap(lambda start: lax.dynamic_slice_in_dim(jnp.asarray(series)[0], start, width))(starts)
+    return jax.vmap(lambda start: lax.dynamic_slice_in_dim(series[0], start, width))(starts)
 
 
 def window_batch_at(width: int) -> Callable[..., Batch]:

@@ -12,17 +12,21 @@ from jaxtyping import Float, Int
 
 from seqjax.models.recurrent import RNN, Carries, dropout_masks
 from seqjax.recurrent import elman, gru, lstm, output_head
+from seqjax.recurrent.weights import identity, orthogonal
 from seqjax.types import Cell, Key, Params
 
 CellName = Literal["rnn", "gru", "lstm"]
 
 
-def cell_function(name: CellName, *, forget_bias: float = 1.0) -> Callable[[int], Cell]:
+def cell_function(name: CellName, *, forget_bias: float = 1.0, identity_start: bool = False) -> Callable[[int], Cell]:
     """`hidden_size -> Cell` by the name that configurations use; `rnn` is Elman's with tanh.
 
     forget_bias: of the LSTM alone.
+    identity_start: recurrent kernels start as identities and input kernels orthogonal (Cooijmans et al. 2017), instead
+        of orthogonal and Glorot uniform.
     """
-    return {"rnn": elman, "gru": gru, "lstm": partial(lstm, forget_bias=forget_bias)}[name]
+    cell = {"rnn": elman, "gru": gru, "lstm": partial(lstm, forget_bias=forget_bias)}[name]
+    return partial(cell, input_init=orthogonal, recurrent_init=identity) if identity_start else cell
 
 
 class SequenceModel(nn.Module):

@@ -17,6 +17,11 @@ glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
 orthogonal: Initializer = jax.nn.initializers.orthogonal()
 
 
+def identity(key: Key, shape: tuple[int, ...]) -> Array:
+    """The identity matrix, whatever the key: a state that nothing is added to stays as it is (Le et al. 2015)."""
+    return jnp.eye(*shape)
+
+
 def gate_blocks(init: Initializer, key: Key, rows: int, columns: int, num_gates: int) -> Float[Array, "rows gates"]:
     """`num_gates` kernels `[rows, columns]` side by side, each drawn alone, so that its fan is that of one gate."""
     return jnp.concatenate([init(k, (rows, columns)) for k in jax.random.split(key, num_gates)], axis=1)

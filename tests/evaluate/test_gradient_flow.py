@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from seqjax.errors import UsageError
-from seqjax.evaluate.gradient_flow import Saturation, flow_measures, gate_saturation, gradient_norms
+from seqjax.evaluate.gradient_flow import (
+    Saturation,
+    flow_curves,
+    flow_measures,
+    gate_saturation,
+    gradient_norms,
+    model_flow,
+)
+from seqjax.models.sequence import SequenceModel
 from seqjax.recurrent import elman, gru, lstm
 from seqjax.types import Cell
 
@@ -111,3 +119,31 @@ def test_measures_compare_the_longest_lag_with_the_shortest_and_average_over_uni
     found = flow_measures("gru", norms, {"reset": share})
     assert found == {"gru/gradient_kept": 0.5, "gru_reset/saturated_low": 0.25, "gru_reset/saturated_high": 0.75}
     assert flow_measures("gru", jnp.zeros((2, 3)), {}) == {"gru/gradient_kept": 0.0}
+
+
+def test_a_model_is_looked_into_from_its_readout_down():
+    """A linear recurrence under a readout of twos: d output / d h at lag k is 2 |(1, 1, 1, 1)| rate**(k + 1)."""
+    model = SequenceModel(partial(elman, activation=lambda a: a), 4, 1)
+    recurrence = {"input_kernel": jnp.ones((2, 4)), "recurrent_kernel": 0.5 * jnp.eye(4), "bias": jnp.zeros(4)}
+    readout = {"kernel": 2 * jnp.ones((4, 1)), "bias": jnp.ones(1)}
+    params = {"params": {"recurrence": {"layer_0_forward": recurrence}, "readout": readout}}
+    outputs = []
+
+    def loss(last):
+        outputs.append(last)
+        return last[:, 0]
+
+    norms, saturation = model_flow(model, params, XS, loss)
+    np.testing.assert_allclose(norms, np.tile(4 * 0.5 ** np.arange(1, 7), (3, 1)), rtol=1e-6)
+    assert outputs[0].shape == (3, 1)
+    assert set(saturation) == {"h"}
+
+
+def test_curves_of_all_cells_untrained_beside_the_trained_one():
+    def flow(params, cell):
+        return params * jnp.asarray([[1.0, 2], [3, 4]]), {"asked": cell}
+
+    curves = flow_curves(flow, "gru", jnp.float32(10), lambda cell: jnp.float32(len(cell)))
+    assert list(curves) == ["gru, trained", "rnn, untrained", "gru, untrained", "lstm, untrained"]
+    np.testing.assert_array_equal(curves["gru, trained"], [20, 30])
+    np.testing.assert_array_equal(curves["lstm, untrained"], [8, 12])
