@@ -29,3 +29,12 @@ def masking(
     """`x` with each value set to zero with probability `rate` (Vincent et al. 2008)."""
     kept = per_example(lambda k: jax.random.bernoulli(k, 1.0 - rate, x.shape[1:]), key, index)
     return jnp.where(kept, x, 0.0)
+
+
+def bernoulli(x: Float[Array, "B ..."], key: PRNGKeyArray, index: Int[Array, "B"]) -> Float[Array, "B ..."]:
+    """0 or 1 for each value, 1 with the value as probability, rounded to a multiple of 2^-16.
+
+    0 and 1 stay what they are. Sixteen random bits a value take half the time of the thirty-two of a uniform float.
+    """
+    bits = per_example(lambda k: jax.random.bits(k, x.shape[1:], jnp.uint16), key, index)
+    return (bits.astype(jnp.int32) < jnp.round(x * 2**16).astype(jnp.int32)).astype(x.dtype)

@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"errors", "types", "storage"},
-    {"losses", "adversarial_losses", "noise", "recurrent", "data"},
+    {"losses", "adversarial_losses", "densities", "bounds", "annealing", "noise", "recurrent", "data"},
     {"models"},
-    {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "interop"},
+    {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "galleries", "interop"},
     {"experiment"},
     {"experiments"},
     {"launch", "results", "tests"},

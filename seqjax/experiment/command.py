@@ -1,6 +1,7 @@
 """`main`, the command of every experiment module: parse, run or continue, evaluate, write the receipt, show it."""
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -24,12 +25,13 @@ from seqjax.experiment import state as runs
 from seqjax.experiment.options import Options, check, parse
 from seqjax.experiment.phases import check_phases, train_phases
 from seqjax.experiment.progress import say, show_table, silent
-from seqjax.experiment.session import Session, make_plan, make_session, stop_signals
+from seqjax.experiment.session import Session, make_plan, make_session, signals_raise, stop_signals
 from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
 from seqjax.storage import locked, write_atomically
 from seqjax.types import Experiment
 
 Build = Callable[[Any], Experiment]
+STOPPED_AFTER_TRAINING = "stopped by a signal after training, which is saved.\nRun the same command to evaluate it."
 
 
 def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[str] | None = None) -> NoReturn:
@@ -75,7 +77,7 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
     experiment = build(config)
     check_phases(experiment, plan)
     rundir.make_directory(run_dir)
-    with locked(run_dir), stop_signals() as stop_requested:
+    with locked(run_dir), stop_signals() as stop_requested, contextlib.ExitStack() as after_training:
         rundir.claim(run_dir, description | {"data_sha256": experiment.data.sha256})
         code = code_sha256(file, Path(seqjax.__file__).parent)
         if (run_dir / "receipt.json").exists():
@@ -86,6 +88,8 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
         session = make_session(experiment, plan, run_dir, save_every=options.save_every, stop_requested=stop_requested)
         trained = train_phases(session, runs.restore_or_start(session))
         _check_replicas(trained)
+        # all that follows can be done again from what is saved: a signal need not wait for any of it to end
+        after_training.enter_context(signals_raise(Interrupted(STOPPED_AFTER_TRAINING)))
         metrics = evaluated(session.experiment, trained, plan.seed_range, stop_requested)
         receipt = description | {
             "metrics": metrics,
@@ -107,6 +111,7 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
         if smoke and not options.smoke:
             _stop_if(stop_requested)
             receipt["smoke"] = _smoke_metrics_or_none(config, build, smoke)
+        after_training.close()
         write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
         _show(receipt, run_dir)
         return receipt
@@ -114,13 +119,13 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
 
 def _stop_if(stop_requested: Callable[[], bool]) -> None:
     if stop_requested():
-        raise Interrupted("stopped by a signal after training, which is saved.\nRun the same command to evaluate it.")
+        raise Interrupted(STOPPED_AFTER_TRAINING)
 
 
 def evaluated(
     experiment: Experiment, trained: runs.Run, seeds: range, stop_requested: Callable[[], bool] = lambda: False
 ) -> dict[str, dict[str, Any]]:
-    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds. A signal stops it between seeds."""
+    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds. `stop_requested` is asked between."""
     states = train.averaged(runs.selected(trained))
     results = []
     for position, seed in enumerate(seeds):
@@ -161,6 +166,8 @@ def smoke_metrics(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str,
 def _smoke_metrics_or_none(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str, float] | None:
     try:
         return smoke_metrics(config, build, smoke)
+    except Interrupted:
+        raise
     except SeqjaxError as error:
         # what suits the run need not suit its twin, and must not cost the run
         say(f"no smoke twin of this configuration: {error}")

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from seqjax import parallel, train
+from seqjax.errors import Interrupted
 from seqjax.experiment.options import Options
 from seqjax.experiment.progress import progress
 from seqjax.types import Experiment
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Plan(NamedTuple):
@@ -84,9 +87,30 @@ def stop_signals() -> Iterator[Any]:
             raise SystemExit(128 + number)
         received.append(number)
 
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield lambda: bool(received)
     finally:
         for number, old in previous.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def signals_raise(error: Interrupted) -> Iterator[None]:
+    """For what may be broken off anywhere and begun again: a signal raises `error` there and then.
+
+    The handlers of `stop_signals`, within which this is used, take note of the signal first.
+    """
+    outer = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def handler(number: int, frame: Any) -> None:
+        outer[number](number, frame)
+        raise error
+
+    for number in SIGNALS:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in outer.items():
             signal.signal(number, old)

@@ -140,7 +140,7 @@ def adversarial(
             }
         watched = [metrics[f"{name}_{metric}"] for name in players for metric in ("loss", "gradient_norm")]
         finite = jnp.isfinite(jnp.stack(watched)).all()
-        return stepped(finite, state, now.params, now.opt_state, new_extra), metrics
+        return stepped(finite, state, lambda: (now.params, now.opt_state, new_extra)), metrics
 
     return Learner(init_state, step)
 

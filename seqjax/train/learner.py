@@ -50,16 +50,13 @@ def over_devices(
 def stepped(
     finite: Bool[Array, ""],
     state: TrainState,
-    params: Params,
-    opt_state: PyTree[Array],
-    extra: dict[str, PyTree[Array]],
+    moved: Callable[[], tuple[Params, PyTree[Array], dict[str, PyTree[Array]]]],
 ) -> TrainState:
-    """The state one step on: the new values where they are finite, else the old ones and one more skipped step."""
-    params, opt_state, extra = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old),
-        (params, opt_state, extra),
-        (state.params, state.opt_state, state.extra),
-    )
+    """The state one step on: parameters, optimiser and entries as `moved` where the step is finite, else the old ones
+    and one more skipped step.
+    """
+    # a branch and no selection: an optimiser in `moved` works in place, without the old arrays beside the new ones
+    params, opt_state, extra = lax.cond(finite, moved, lambda: (state.params, state.opt_state, dict(state.extra)))
     skipped = state.extra["skipped"]
     in_a_row = jnp.where(finite, 0, skipped["in_a_row"] + 1)
     extra["skipped"] = {

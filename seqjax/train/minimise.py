@@ -85,12 +85,16 @@ def minimise(
         grads, metrics, new_extra = gradients(state, batch, key)
         grads, metrics, new_extra = over_devices(grads, metrics, new_extra, axis_name)
         metrics["gradient_norm"] = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        new_extra = state.extra | new_extra
-        if ema_decay is not None:
-            new_extra["ema"] = optax.incremental_update(params, state.extra["ema"], 1.0 - ema_decay)
+
+        def moved() -> tuple[Params, PyTree, dict[str, PyTree]]:
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            extra = state.extra | new_extra
+            if ema_decay is not None:
+                extra["ema"] = optax.incremental_update(params, state.extra["ema"], 1.0 - ema_decay)
+            return params, opt_state, extra
+
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
-        return stepped(finite, state, params, opt_state, new_extra), metrics
+        return stepped(finite, state, moved), metrics
 
     return Learner(init_state, step)
