@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from results import reproduce as again
-from results.rows import ROWS, Row
+from results.row import Row
+from results.rows import ROWS
 from results.stored import Current, current, path_of, stored
 from results.table import faults, rebuild
 from results.verdict import verdict

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launch.local import command_of, foreground
-from results.rows import Row
+from results.row import Row
 from results.stored import CHECKOUT, Current, checked, confirm, parsed, path_of, stale, stored
 from seqjax.errors import UsageError
 from seqjax.experiment.command import smoke_metrics

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from results.rows import Row
+from results.row import Row
 from seqjax.errors import UsageError
 from seqjax.experiment.options import parse
 from seqjax.receipt import code_sha256, summary

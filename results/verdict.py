@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from results.rows import Bound, Row
+from results.row import Bound, Row
 
 VERDICTS = {
     "beats": "better than the published number, with the whole interval",

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from seqjax.evaluate.reconstruction import pca_reconstruction, pca_squared_errors, values_of
 from seqjax.types import Dataset
@@ -36,9 +37,10 @@ def _subplots(rows: int, columns: int, size: tuple[float, float], **options: Any
 def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Figure:
     """Each metric of `metrics.jsonl` over the steps: the mean over seeds, and a band from the least to the greatest."""
     names = list(dict.fromkeys(n for row in rows for n in row if isinstance(row[n], list) and n != "validation"))
+    norms = [n for n in names if n.endswith("gradient_norm")]  # each player of several has its own
     # a single term is the loss itself: one panel says it
-    names = [n for n in names if n not in ("loss", "gradient_norm") and any(r.get(n) != r.get("loss") for r in rows)]
-    shown = [["loss", "validation"], *([n] for n in names), ["gradient_norm"]]
+    terms = [n for n in names if n not in ("loss", *norms) and any(r.get(n) != r.get("loss") for r in rows)]
+    shown = [["loss", "validation"] if "loss" in names else ["validation"], *([n] for n in terms), norms]
     columns = min(3, len(shown))
     count = -(-len(shown) // columns)
     figure, axes = _subplots(count, columns, (3.6 * columns, 2.7 * count))
@@ -52,7 +54,8 @@ def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Fi
             values = np.asarray([[np.nan if v is None else v for v in vs] for _, vs in points], np.float64)
             alive = np.isfinite(values).any(axis=1)
             steps, values = steps[alive], values[alive]
-            (line,) = axis.plot(steps, np.nanmean(values, axis=1), label=name, linewidth=1.2)
+            label = name.replace("_", " ")
+            (line,) = axis.plot(steps, np.nanmean(values, axis=1), label=label, linewidth=1.2)
             axis.fill_between(
                 steps,
                 np.nanmin(values, axis=1),
@@ -63,7 +66,7 @@ def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Fi
             )
             if len(values) and np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
                 axis.set_yscale("log")
-        axis.set(xlabel="step", title=" and ".join(group).replace("_", " "))
+        axis.set(xlabel="step", title="gradient norm" if group is norms else " and ".join(group).replace("_", " "))
         if len(group) > 1:
             axis.legend(frameon=False)
     for axis in list(axes.flat)[len(shown) :]:
@@ -299,4 +302,24 @@ def pages(panels: dict[str, str], *, columns: int = 60, lines: int = 24) -> Figu
         axis.text(0, 1, shown, family="monospace", fontsize=7, va="top", transform=axis.transAxes, parse_math=False)
         axis.set_title(name, loc="left", fontsize=9)
         axis.set_axis_off()
+    return figure
+
+
+def samples_over_time(
+    panels: dict[str, Float[np.ndarray, "N 2"]], means: Float[np.ndarray, "K 2"], *, stddev: float
+) -> Figure:
+    """Points in the plane, a panel for each moment, over circles of three standard deviations around the modes."""
+    columns = min(5, len(panels))
+    count = -(-len(panels) // columns)
+    figure, axes = _subplots(count, columns, (2.5 * columns, 2.6 * count), sharex=True, sharey=True)
+    # what lies far out is left out: it would shrink the modes to dots
+    reach = 1.35 * np.abs(means).max() + 3 * stddev
+    for (name, points), axis in zip(panels.items(), axes.flat, strict=False):
+        for mean in means:
+            # circles of three standard deviations may be smaller than a dot
+            axis.add_patch(Circle(mean, max(3 * stddev, 0.02 * reach), fill=False, color="tab:red", linewidth=0.7))
+        axis.scatter(*np.asarray(points).T, s=2, alpha=0.4, linewidths=0, color="black", rasterized=True)
+        axis.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_visible(False)
     return figure

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from seqjax.data.files import SUFFIXES, file_dataset
+from seqjax.data.mixtures import MIXTURES, mixture_dataset
 from seqjax.data.music import FILES as MUSIC
 from seqjax.data.music import music_dataset
 from seqjax.data.prepared import data_directory, prepared_arrays
@@ -19,7 +20,7 @@ from seqjax.errors import DataError
 from seqjax.types import Dataset
 
 BUILT = ("digits", "mnist", "fashion_mnist")
-NAMES = (*BUILT, "chords", *MUSIC, *SERIES, "sentences", SHAKESPEARE)
+NAMES = (*BUILT, "chords", *MIXTURES, *MUSIC, *SERIES, "sentences", SHAKESPEARE)
 NUM_WRITTEN = 200_000  # characters of the made-up text
 RESIDENT_BYTES = 2 * 2**30
 
@@ -37,9 +38,10 @@ def load(
     `~/.cache/seqjax`) from raw files in `raw_dir` (default `$SEQJAX_RAW_DIR`) or downloaded ones. Their validation
     split is the end of the official training set: 180 rows of `digits`, 5,000 of the others, or `validation_size`;
     with 0 it is empty. `jsb_chorales`, `nottingham`, `piano_midi` and `muse_data` are read from `raw_dir` or
-    downloaded, as `seqjax.data.music` says; `chords` is made up, in the same form. `tiny_shakespeare` and the sets of
-    the UCR and UEA archives in `seqjax.data.series.FILES` come in the same way; `sentences` is a made-up text, in the
-    form of `seqjax.data.text`. A path to a `.ts` file, or to a folder of such, is read as `ts_dataset` says in
+    downloaded, as `seqjax.data.music` says; `tiny_shakespeare` and the sets of the UCR and UEA archives in
+    `seqjax.data.series.FILES` come in the same way. Made up are `chords`, in the form of the music; `ring` and `grid`,
+    mixtures of Gaussians in the plane, as `seqjax.data.mixtures` says; and `sentences`, in the form of
+    `seqjax.data.text`. A path to a `.ts` file, or to a folder of such, is read as `ts_dataset` says in
     `seqjax.data.series`; a path to a `.npz`, `.npy`, `.csv` or `.txt` file as `seqjax.data.files` says. Any other name
     is looked for among the data sets that TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
     Raises DataError for what cannot be had or is not as expected, UsageError for an impossible `validation_size`.
@@ -52,6 +54,8 @@ def load(
         return music_dataset(name, raw_dir=raw_dir, validation_size=validation_size)
     if name in SERIES:
         return series_dataset(name, raw_dir=raw_dir, validation_size=validation_size)
+    if name in MIXTURES:
+        return mixture_dataset(name, validation_size=validation_size)
     if name == "chords":
         size = 50 if validation_size is None else validation_size
         return synthetic_dataset(name, chord_walk, train_size=200, validation_size=size, test_size=100)

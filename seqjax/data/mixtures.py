@@ -3,14 +3,17 @@
 Source: the ring and the grid of Lin, Khetan, Fanti & Oh, "PacGAN" (2018), after Srivastava et al., "VEEGAN" (2017).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from seqjax.data.synthetic import Task, synthetic_dataset
 from seqjax.errors import require
-from seqjax.types import Key
+from seqjax.types import Dataset, Key
 
 RING_STDDEV = 0.01
 GRID_STDDEV = 0.05
@@ -39,3 +42,21 @@ def mixture_point(key: Key, *, means: Float[np.ndarray, "K D"], stddev: float) -
     label = jax.random.randint(label_key, (), 0, len(means))
     noise = jax.random.normal(noise_key, means.shape[1:])
     return {"x": jnp.asarray(means)[label] + stddev * noise, "label": label}
+
+
+MIXTURES = {"ring": (ring_means(), RING_STDDEV), "grid": (grid_means(), GRID_STDDEV)}
+"""Means and standard deviation of the mixtures by the names that `load` knows."""
+
+TRAIN_SIZE = 100_000
+
+
+def mixture_task(name: str) -> Task:
+    """`key -> {"x": [2], "label": []}` of one of `MIXTURES`."""
+    means, stddev = MIXTURES[name]
+    return functools.partial(mixture_point, means=means, stddev=stddev)
+
+
+def mixture_dataset(name: str, *, validation_size: int | None = None) -> Dataset:
+    """100,000 training samples as in the paper, 2,500 to validate on or `validation_size`, and 2,500 to test on."""
+    size = 2500 if validation_size is None else validation_size
+    return synthetic_dataset(name, mixture_task(name), train_size=TRAIN_SIZE, validation_size=size, test_size=2500)

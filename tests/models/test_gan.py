@@ -1,5 +1,7 @@
 """Generator and critic against NumPy: batch statistics, maxout, spectral norms, classes, packs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,10 +35,15 @@ def normal(*shape):
 
 def made(model, *inputs, key=0):
     """Parameters with biases that are not zero, and statistics."""
-    params = initial_parameters(model, jax.random.key(key), *inputs)
+    params = jax.jit(functools.partial(initial_parameters, model))(jax.random.key(key), *inputs)
     leaves, structure = jax.tree.flatten(params)
     noise = [leaf + 0.3 * RNG.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
     return jax.tree.unflatten(structure, noise), initial_statistics(model, *inputs)
+
+
+def trained_on(model):
+    """A compiled `outputs_and_statistics(model, ...)`."""
+    return jax.jit(functools.partial(outputs_and_statistics, model))
 
 
 def weights(params, name):
@@ -73,11 +80,11 @@ def test_batch_normalisation_and_its_running_averages():
         normal = (hidden - mean) / np.sqrt(variance + 1e-4) * norm["scale"] + norm["bias"]
         return np.maximum(normal, 0) @ last["kernel"] + last["bias"]
 
-    mean, variance = np.zeros(4), np.ones(4)
+    mean, variance, made_of = np.zeros(4), np.ones(4), trained_on(generator)
     for step in range(3):
         rows = z + np.float32(step)
         hidden = np.asarray(rows, np.float64) @ layer["kernel"]
-        found, statistics = outputs_and_statistics(generator, params, statistics, rows)
+        found, statistics = made_of(params, statistics, rows)
         np.testing.assert_allclose(found, outputs(hidden, hidden.mean(axis=0), hidden.var(axis=0)), atol=2e-4)
         mean = 0.95 * mean + 0.05 * hidden.mean(axis=0)
         variance = 0.95 * variance + 0.05 * hidden.var(axis=0)
@@ -85,20 +92,22 @@ def test_batch_normalisation_and_its_running_averages():
         np.testing.assert_allclose(kept["mean"], mean, rtol=1e-5)
         np.testing.assert_allclose(kept["var"], variance, rtol=1e-4)
     # outside training a row does not depend on its batch
-    evaluated = generator.apply({**params, **statistics}, z)
-    expected = outputs(np.asarray(z) @ layer["kernel"], mean, variance)
-    np.testing.assert_allclose(evaluated, expected, rtol=1e-4, atol=2e-4)
+    evaluated, hidden = generator.apply({**params, **statistics}, z), np.asarray(z) @ layer["kernel"]
+    np.testing.assert_allclose(evaluated, outputs(hidden, mean, variance), rtol=1e-4, atol=2e-4)
     np.testing.assert_allclose(generator.apply({**params, **statistics}, z[3:4]), evaluated[3:4], rtol=1e-6)
 
 
 def test_a_batch_of_one_and_of_equal_rows_are_finite():
     generator = Generator((4, 2), batch_norm=True)
+    params, statistics = made(generator, jnp.ones((1, 3)))
+
+    def total(params, z):
+        rows, after = outputs_and_statistics(generator, params, statistics, z)
+        return rows.sum(), after
+
+    slopes = jax.jit(jax.grad(total, has_aux=True))
     for z in (jnp.ones((1, 3)), jnp.ones((5, 3)), 1e4 * jnp.ones((5, 3))):
-        params, statistics = made(generator, z)
-        slope = jax.grad(lambda p, z=z, s=statistics: outputs_and_statistics(generator, p, s, z)[0].sum())(params)
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
-        _, after = outputs_and_statistics(generator, params, statistics, z)
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes(params, z)))
 
 
 def test_batch_statistics_are_taken_over_the_device_axis():
@@ -122,7 +131,7 @@ def test_maxout_by_hand_and_its_gradient_goes_to_the_largest_piece():
     pieces = (np.asarray(x) @ first["kernel"] + first["bias"]).reshape(5, 3, 4)
     expected = pieces.max(axis=2) @ last["kernel"] + last["bias"]
     np.testing.assert_allclose(critic.apply(params, x), expected[:, 0], rtol=1e-4, atol=1e-5)
-    slopes = jax.grad(lambda p: critic.apply(p, x).sum())(params)["params"]["Dense_0"]["bias"].reshape(3, 4)
+    slopes = jax.jit(jax.grad(lambda p: critic.apply(p, x).sum()))(params)["params"]["Dense_0"]["bias"].reshape(3, 4)
     wins = (pieces == pieces.max(axis=2, keepdims=True)).sum(axis=0)
     np.testing.assert_allclose(slopes, wins * last["kernel"], rtol=1e-4, atol=1e-6)
 
@@ -132,8 +141,9 @@ def test_spectral_norm_against_the_singular_values():
     x = normal(5, 4)
     params, statistics = made(layer, x)
     kernel, bias = (np.asarray(params["params"][name], np.float64) for name in ("kernel", "bias"))
+    normalised = trained_on(layer)
     for _ in range(60):
-        found, statistics = outputs_and_statistics(layer, params, statistics, x)
+        found, statistics = normalised(params, statistics, x)
     left, sizes, right = np.linalg.svd(kernel)
     rows = np.asarray(x, np.float64)
     np.testing.assert_allclose(found, rows @ kernel / sizes[0] + bias, rtol=1e-4, atol=1e-5)
@@ -141,12 +151,12 @@ def test_spectral_norm_against_the_singular_values():
     # the kept vector serves outside training, where nothing changes
     np.testing.assert_allclose(layer.apply({**params, **statistics}, x, training=False), found, rtol=1e-5, atol=1e-6)
     # d sigma / d W = v u^T
-    slope = jax.grad(lambda p: outputs_and_statistics(layer, p, statistics, x)[0][0, 0])(params)["params"]["kernel"]
+    slope = jax.jit(jax.grad(lambda p: normalised(p, statistics, x)[0][0, 0]))(params)["params"]["kernel"]
     expected = -(rows[0] @ kernel[:, 0]) / sizes[0] ** 2 * np.outer(left[:, 0], right[0])
     expected[:, 0] += rows[0] / sizes[0]
     np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-5)
     # one iteration from a start that is not the answer falls short of the norm
-    _, first = outputs_and_statistics(layer, params, initial_statistics(layer, x), x)
+    _, first = normalised(params, initial_statistics(layer, x), x)
     u = np.asarray(first["spectral"]["u"], np.float64)
     assert np.linalg.norm(kernel @ u) < sizes[0] * (1 - 1e-6)
 
@@ -155,12 +165,13 @@ def test_a_critic_of_spectral_layers_is_lipschitz_and_a_zero_kernel_is_finite():
     critic = Critic((8, 8), spectral_norm=True)
     x = 5 * normal(64, 3)
     params, statistics = made(critic, x)
+    logits = trained_on(critic)
     for _ in range(60):
-        _, statistics = outputs_and_statistics(critic, params, statistics, x)
-    slopes = jax.grad(lambda x: critic.apply({**params, **statistics}, x).sum())(x)
+        _, statistics = logits(params, statistics, x)
+    slopes = jax.jit(jax.grad(lambda x: critic.apply({**params, **statistics}, x).sum()))(x)
     assert np.linalg.norm(slopes, axis=1).max() <= 1 + 1e-4
     nothing = jax.tree.map(jnp.zeros_like, params)
-    value, slope = jax.value_and_grad(lambda p: outputs_and_statistics(critic, p, statistics, x)[0].sum())(nothing)
+    value, slope = jax.jit(jax.value_and_grad(lambda p: logits(p, statistics, x)[0].sum()))(nothing)
     assert value == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
@@ -178,7 +189,7 @@ def test_classes_change_rows_and_logits_and_an_absent_class_learns_nothing(condi
     logits = critic.apply(params, jnp.ones((4, 2)), label)
     assert logits[0] == logits[2]
     assert not np.isclose(logits[0], logits[1])
-    slopes = jax.grad(lambda p: critic.apply(p, rows, label).sum())(params)["params"]
+    slopes = jax.jit(jax.grad(lambda p: critic.apply(p, rows, label).sum()))(params)["params"]
     by_class = slopes["Dense_0"]["kernel"][2:] if conditioning == "concat" else slopes["Dense_2"]["kernel"]
     assert (np.asarray(by_class[2]) == 0).all()
     assert (np.abs(by_class[:2]).max(axis=1) > 0).all()
@@ -191,8 +202,8 @@ def test_projection_is_an_inner_product_with_the_last_hidden_layer():
     first, last, classes = (weights(params, f"Dense_{i}") for i in range(3))
     hidden = np.asarray(x) @ first["kernel"] + first["bias"]
     hidden = np.where(hidden > 0, hidden, 0.2 * hidden)
-    own = classes["kernel"][np.asarray(label)]
-    expected = hidden @ last["kernel"][:, 0] + last["bias"] + (hidden * own).sum(axis=1)
+    projected = (hidden * classes["kernel"][np.asarray(label)]).sum(axis=1)
+    expected = hidden @ last["kernel"][:, 0] + last["bias"] + projected
     np.testing.assert_allclose(critic.apply(params, x, label), expected, rtol=1e-4, atol=1e-5)
 
 

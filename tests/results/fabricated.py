@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from results.rows import Reference, Row, at_most, below
+from results.row import Reference, Row, at_most, below
 from results.stored import Current
 from seqjax.receipt import summary
 

@@ -7,7 +7,7 @@ from fabricated import NOW, ROW, receipt, store
 
 from results.__main__ import judged_by_rerun, judged_by_twin, main
 from results.reproduce import agreement, chosen, differing, free_run_dir, reproduce, verify, verify_smoke
-from results.rows import Row, below
+from results.row import Row, below
 from results.stored import current, stale, stored
 from seqjax.errors import UsageError
 from seqjax.receipt import summary

@@ -4,7 +4,7 @@ import math
 import pytest
 from fabricated import NOW, ROW, STATE, receipt, store
 
-from results.rows import DIGITS_BY_CODE_SIZE
+from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import checked, confirm, stale, stored
 from results.table import cells, duration, faults, markdown, rebuild
 from seqjax.errors import UsageError

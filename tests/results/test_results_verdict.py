@@ -3,7 +3,7 @@ import math
 import pytest
 from fabricated import ROW, receipt
 
-from results.rows import at_least, at_most, below, within
+from results.row import at_least, at_most, below, within
 from results.verdict import condition, holds, meets, verdict
 from seqjax.receipt import summary
 

@@ -1,0 +1,14 @@
+"""All rows of the results table, a file for each family of experiments."""
+
+from results.row import Row
+from results.rows import autoencoders, characters, forecasts, long_lags, mixtures, music, pixels
+
+ROWS: tuple[Row, ...] = (
+    *autoencoders.ROWS,
+    *long_lags.ROWS,
+    *pixels.ROWS,
+    *music.ROWS,
+    *characters.ROWS,
+    *forecasts.ROWS,
+    *mixtures.ROWS,
+)
