@@ -1,8 +1,9 @@
 """Time of one training step of a recurrent layer: `sweep`, `unroll`, Flax, and PyTorch and Keras where installed.
 
 A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, no optimiser. All
-versions run in one process, in turn, each repetition beginning with another one; the table gives the median and the
-quartiles. `full again` is `full` a second time: what the median of a program differs by from itself is the noise.
+versions run in one process, in turn, each repetition in another order, since what ran before leaves its mark on caches
+and memory; the table gives the median and the quartiles. `full again` is `full` a second time: what the median of a
+program differs by from itself is the noise.
 
 Run: `python -m results.speed.recurrent`, on a quiet machine: under another process's load PyTorch's threads wait for
 each other, and its times grow a hundredfold.
@@ -133,14 +134,14 @@ def versions_of(cell_name: str, shape: tuple[int, ...]) -> dict[str, Version]:
 
 
 def seconds_in_turn(versions: dict[str, Version], repetitions: int) -> dict[str, list[float]]:
-    """Each version once a repetition, the order turned by one from each repetition to the next."""
+    """Each version once a repetition, each repetition in an order of its own."""
     names = list(versions)
     for name in names:
         versions[name].run()
     seconds = {name: [] for name in names}
-    for k in range(repetitions):
-        turn = k % len(names)
-        for name in names[turn:] + names[:turn]:
+    orders = np.random.default_rng(0)
+    for _ in range(repetitions):
+        for name in orders.permutation(names):
             start = time.perf_counter()
             versions[name].run()
             seconds[name].append(time.perf_counter() - start)
