@@ -8,8 +8,8 @@ from pathlib import Path
 from results import reproduce as again
 from results.row import Row
 from results.rows import ROWS
-from results.stored import Current, current, path_of, stored
-from results.table import faults, rebuild
+from results.stored import Current, current, path_of
+from results.table import faults, rebuild, receipts_of
 from results.verdict import verdict
 from seqjax.errors import Interrupted, SeqjaxError, UsageError
 
@@ -81,7 +81,7 @@ def _reproduce(rows: Sequence[Row], name: str, run_dir: Path | None, folder: Pat
         return code
     # only now: a change of the code while the row ran shall show as stale
     _rebuild(rows, current(rows), folder)
-    print(f"{row.name}: {verdict(row, stored(row, folder))}")
+    print(f"{row.name}: {verdict(row, receipts_of(rows, folder))}")
     return 0
 
 

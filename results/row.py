@@ -48,6 +48,7 @@ class Row(NamedTuple):
     metric: `row/measure` of the receipt, the number of the line; unit: what it is in.
     baselines: metrics of the trivial baselines shown beside it.
     passes: all must hold for `within`; none makes the row `new`. beats: holds besides for `beats`.
+    under: name of another row; each seed's `metric` has to be below that of the same seed there.
     share: the part of the full protocol that the row runs; such a row gets no verdict against the full number.
     explanation: why a row that misses does, in a sentence.
     """
@@ -62,6 +63,7 @@ class Row(NamedTuple):
     reference: Reference | None = None
     passes: tuple[Bound, ...] = ()
     beats: Bound | None = None
+    under: str = ""
     tier: Literal["C", "G"] = "C"
     share: str = ""
     budget: str = ""

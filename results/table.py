@@ -9,7 +9,7 @@ from typing import Any
 from results.row import MARKS, Row
 from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import Current, stale, stored
-from results.verdict import VERDICTS, condition, verdict
+from results.verdict import VERDICTS, Receipts, condition, verdict
 from seqjax.receipt import interval_text
 from seqjax.storage import write_atomically
 
@@ -18,7 +18,6 @@ COLUMNS = (
     "command",
 )  # fmt: skip
 FIGURE = "error_against_code_size"
-Receipts = Mapping[str, dict[str, Any] | None]
 
 
 def receipts_of(rows: Sequence[Row], folder: Path) -> Receipts:
@@ -26,16 +25,16 @@ def receipts_of(rows: Sequence[Row], folder: Path) -> Receipts:
     return {row.name: stored(row, folder) for row in rows}
 
 
-def cells(row: Row, receipt: dict[str, Any] | None, now: Current) -> dict[str, str]:
+def cells(row: Row, receipts: Receipts, now: Current) -> dict[str, str]:
     """The row's line, by column, as plain text."""
-    reference = row.reference
+    receipt, reference = receipts[row.name], row.reference
     mark = f" [{reference.mark}]" if reference and reference.mark else ""
     line = dict.fromkeys(COLUMNS, "") | {
         "row": row.name,
         "measured": f"{row.title}: {row.unit}",
         "published": f"{reference.value} ({reference.source}){mark}" if reference else "none",
         "passes": _conditions(row),
-        "verdict": verdict(row, receipt),
+        "verdict": verdict(row, receipts),
         "command": row.command,
     }
     if receipt is None:
@@ -71,7 +70,8 @@ def _conditions(row: Row) -> str:
         condition(bound) if bound.metric == row.metric else f"{short(bound.metric)} {condition(bound)}"
         for bound in row.passes
     ]
-    return "; ".join([*passes, *([f"beats {condition(row.beats)}"] if row.beats else [])])
+    order = [f"each seed below that of `{row.under}`"] if row.under else []
+    return "; ".join([*passes, *order, *([f"beats {condition(row.beats)}"] if row.beats else [])])
 
 
 def _markdown_cell(column: str, text: str) -> str:
@@ -91,7 +91,7 @@ def markdown(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
     ]
-    table = [cells(row, receipts[row.name], now[row.name]) for row in rows]
+    table = [cells(row, receipts, now[row.name]) for row in rows]
     lines += ["| " + " | ".join(_markdown_cell(c, line[c]) for c in COLUMNS) + " |" for line in table]
     notes = [note for row, line in zip(rows, table, strict=True) for note in _notes(row, line["verdict"])]
     if notes:

@@ -1,9 +1,13 @@
 """Whether measured values meet the bounds of a row."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from results.row import Bound, Row
+
+Receipts = Mapping[str, dict[str, Any] | None]
+"""By row name; None for a row that has not been run."""
 
 VERDICTS = {
     "beats": "better than the published number, with the whole interval",
@@ -11,7 +15,7 @@ VERDICTS = {
     "misses": "outside it: see the note below the table",
     "share": "a stated part of the protocol was run: no verdict against the number of the full one",
     "new": "there is no published number to judge by",
-    "not run": "no receipt yet",
+    "not run": "no receipt yet, of this row or of the one it is compared with",
 }
 
 
@@ -37,16 +41,27 @@ def holds(bound: Bound, metrics: dict[str, Any], *, interval: bool = False) -> b
     return all(meets(value, bound) for value in values)
 
 
-def verdict(row: Row, receipt: dict[str, Any] | None) -> str:
+def lies_under(row: Row, receipts: Receipts) -> bool:
+    """Whether each seed's metric is below that of the same seed of the row that it has to lie under."""
+    own, other = (receipts[name] for name in (row.name, row.under))
+    seeds, others = (range(r["plan"]["seed"], r["plan"]["seed"] + r["plan"]["seeds"]) for r in (own, other))
+    values, limits = (r["metrics"][row.metric]["per_seed"] for r in (own, other))
+    return seeds == others and all(value < limit for value, limit in zip(values, limits, strict=True))
+
+
+def verdict(row: Row, receipts: Receipts) -> str:
     """One of `VERDICTS`. A run that diverged misses whatever its mean says."""
-    if receipt is None:
+    receipt = receipts.get(row.name)
+    if receipt is None or (row.under and receipts.get(row.under) is None):
         return "not run"
     if row.share:
         return "share"
-    if not row.passes:
+    if not row.passes and not row.under:
         return "new"
     metrics = receipt["metrics"]
     if receipt["health"] == "diverged" or not all(holds(bound, metrics) for bound in row.passes):
+        return "misses"
+    if row.under and not lies_under(row, receipts):
         return "misses"
     return "beats" if row.beats is not None and holds(row.beats, metrics, interval=True) else "within"
 

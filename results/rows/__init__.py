@@ -1,7 +1,17 @@
 """All rows of the results table, a file for each family of experiments."""
 
 from results.row import Row
-from results.rows import autoencoders, characters, forecasts, long_lags, mixtures, music, pixels
+from results.rows import (
+    autoencoders,
+    characters,
+    forecasts,
+    generated_images,
+    likelihoods,
+    long_lags,
+    mixtures,
+    music,
+    pixels,
+)
 
 ROWS: tuple[Row, ...] = (
     *autoencoders.ROWS,
@@ -10,5 +20,7 @@ ROWS: tuple[Row, ...] = (
     *music.ROWS,
     *characters.ROWS,
     *forecasts.ROWS,
+    *likelihoods.ROWS,
+    *generated_images.ROWS,
     *mixtures.ROWS,
 )

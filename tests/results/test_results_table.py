@@ -24,7 +24,7 @@ def test_a_missing_receipt_is_a_row_not_run(tmp_path):
 
 
 def test_the_line_says_what_the_receipt_says():
-    line = cells(ROW, receipt(), NOW)
+    line = cells(ROW, {"toy": receipt()}, NOW)
     assert line["ours"] == "3.10 ± 0.25, n = 3"
     assert line["baselines"] == "pca 5"
     assert line["published"] == "3.00 (Somebody 2006) [M]"
@@ -34,7 +34,7 @@ def test_the_line_says_what_the_receipt_says():
 
 def test_other_metrics_of_the_verdict_stand_beside():
     row = ROW._replace(passes=(*ROW.passes, ROW.passes[0]._replace(metric="pca/error")))
-    assert cells(row, receipt(), NOW)["ours"].endswith("; error 5")
+    assert cells(row, {"toy": receipt()}, NOW)["ours"].endswith("; error 5")
 
 
 def test_rebuilding_twice_gives_the_same_bytes(tmp_path):
@@ -82,7 +82,7 @@ def test_text_cannot_break_the_table():
 
 def test_a_nan_is_shown_and_misses(tmp_path):
     store(tmp_path, receipt([3.0, math.nan, 3.0], health="diverged"))
-    line = cells(ROW, stored(ROW, tmp_path), NOW)
+    line = cells(ROW, {"toy": stored(ROW, tmp_path)}, NOW)
     assert line["ours"] == "nan, n = 3"
     assert line["verdict"] == "misses"
     assert "`toy` misses: the toy is small." in markdown(ROWS, {"toy": receipt([math.nan] * 3)}, STATE)
@@ -96,7 +96,7 @@ def test_stale_by_code_or_flags_but_not_by_a_new_field():
     assert stale(receipt(config={"steps": 41, "hidden": [3, 2]}), NOW) == "steps"
     assert stale(receipt([1.0, 1.0]), NOW) == "seeds"
     assert stale(receipt(config={"steps": 40}), NOW) == ""
-    assert cells(ROW, receipt(code_sha256="before"), NOW)["stale"] == "stale (code)"
+    assert cells(ROW, {"toy": receipt(code_sha256="before")}, NOW)["stale"] == "stale (code)"
 
 
 def test_confirmed_code_is_noted_once(tmp_path):

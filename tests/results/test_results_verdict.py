@@ -22,6 +22,10 @@ def test_bounds_hold_up_to_their_edges(bound, inside, outside):
     assert [meets(value, bound) for value in outside] == [False] * len(outside)
 
 
+def judged(row, own):
+    return verdict(row, {row.name: own})
+
+
 def test_each_seed_is_judged_where_the_bound_says_so():
     metrics = {"m": summary([0.001, 0.02, 0.001])}
     assert holds(below("m", 1e-2), metrics)
@@ -40,19 +44,33 @@ def test_each_seed_is_judged_where_the_bound_says_so():
     ],
 )
 def test_verdict_at_its_thresholds(own, expected):
-    assert verdict(ROW, receipt(own)) == expected
+    assert judged(ROW, receipt(own)) == expected
 
 
 def test_verdict_without_number_or_receipt():
-    assert verdict(ROW, None) == "not run"
-    assert verdict(ROW._replace(passes=(), beats=None), receipt()) == "new"
-    assert verdict(ROW._replace(share="10 of 115 epochs"), receipt()) == "share"
-    assert verdict(ROW, receipt([2.0] * 3, health="diverged")) == "misses"
+    assert judged(ROW, None) == "not run"
+    assert judged(ROW._replace(passes=(), beats=None), receipt()) == "new"
+    assert judged(ROW._replace(share="10 of 115 epochs"), receipt()) == "share"
+    assert judged(ROW, receipt([2.0] * 3, health="diverged")) == "misses"
+
+
+def test_a_row_that_has_to_lie_under_another_is_compared_seed_by_seed():
+    row = ROW._replace(passes=(), beats=None, under="other")
+
+    def judged_beside(own, other):
+        return verdict(row, {"toy": receipt(own), "other": other})
+
+    assert judged_beside([1.0, 2.0, 3.0], receipt([1.1, 2.1, 3.1])) == "within"
+    assert judged_beside([1.0, 2.0, 3.0], receipt([1.1, 2.0, 9.0])) == "misses"
+    assert judged_beside([1.0, 2.0], receipt([1.1, 2.1, 3.1])) == "misses"
+    assert judged_beside([1.0, 2.0], receipt([1.1, 2.1], plan={"seed": 1, "seeds": 2})) == "misses"
+    assert judged_beside([1.0, 2.0], None) == "not run"
+    assert judged_beside([1.0, math.nan], receipt([1.1, 2.1])) == "misses"
 
 
 def test_bad_baseline_seeds_do_not_make_it_beat():
     worse = ROW._replace(passes=(at_most("own/error", 3.15), at_least("pca/error", 6.0)))
-    assert verdict(worse, receipt([2.9] * 3)) == "misses"
+    assert judged(worse, receipt([2.9] * 3)) == "misses"
 
 
 def test_conditions_in_words():
