@@ -1,9 +1,9 @@
 """Told the class, a variational autoencoder draws what is asked for and classifies by Bayes' rule (Sohn et al. 2015).
 
 Data: digits (embedded), mnist, fashion_mnist, any prepared TFDS name, or a path to .npz, .npy or .csv with labels
-Time: TIME
+Time: 60 s a seed on digits, 3 minutes for the command below (2 CPU cores)
 Run: python -m experiments.conditional_vae --dataset mnist --hidden 200 200 --latent-size 50 --validation-size 400
-    --steps 29800 --chapter-steps 2980
+    --schedule staged --learning-rate 1e-3 --steps 29800 --chapter-steps 2980
 Expected: a higher likelihood given the class than of class marginals, and more test images classified right.
 """
 
@@ -36,21 +36,21 @@ from seqjax.types import Experiment, Phase
 class Config:
     dataset: str = "digits"
     """Name of a data set, or path to a file."""
-    hidden: tuple[int, ...] = (128,)
+    hidden: tuple[int, ...] = (256, 256)
     """Sizes of the encoder's layers before the latents; the decoder mirrors them."""
     latent_size: int = 16
     """Units of the latents next to the data."""
     activation: Activation = "tanh"
     """Of the hidden layers."""
-    schedule: Literal["staged", "constant", "cosine"] = "staged"
+    schedule: Literal["staged", "constant", "cosine"] = "cosine"
     """Learning rate over the run; staged is that of Burda et al. 2016."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Its peak."""
-    steps: int = 4000
+    steps: int = 8000
     """Training steps."""
     batch_size: int = 20
     """Examples in a step, over all devices."""
-    chapter_steps: int = 400
+    chapter_steps: int = 800
     """Steps between validations."""
     validation_size: int | None = None
     """Rows of the training split kept for validation. Default: the data set's own choice."""

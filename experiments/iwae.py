@@ -1,9 +1,9 @@
 """More draws in a bound of the log-likelihood make a better model (Burda, Grosse & Salakhutdinov 2016).
 
 Data: digits (embedded), mnist, fashion_mnist, any prepared TFDS name, or a path to .npz, .npy or .csv
-Time: TIME
-Run: python -m experiments.iwae --dataset mnist --hidden 200 200 --latent-size 50 --validation-size 400 --samples 5
-    --steps 29800 --chapter-steps 2980
+Time: 60 s a seed on digits, 2 minutes for the command below (2 CPU cores)
+Run: python -m experiments.iwae --dataset mnist --hidden 200 200 --latent-size 50 --validation-size 400 --schedule
+    staged --learning-rate 1e-3 --samples 5 --steps 29800 --chapter-steps 2980
 Expected: on MNIST, after ten epochs of the schedule, a higher likelihood with 50 draws than with 5, and with 5 than 1.
 
 Two layers of latents as there: --latent-size 100 --upper-hidden 100 100 --upper-latent-size 50.
@@ -37,7 +37,7 @@ from seqjax.types import Experiment, Phase
 class Config:
     dataset: str = "digits"
     """Name of a data set, or path to a file."""
-    hidden: tuple[int, ...] = (128,)
+    hidden: tuple[int, ...] = (256, 256)
     """Sizes of the encoder's layers before the latents; the decoder mirrors them."""
     latent_size: int = 16
     """Units of the latents next to the data."""
@@ -51,15 +51,15 @@ class Config:
     """Draws of the latents of each example whose weights are averaged."""
     gradient: Literal["plain", "doubly_reparameterised"] = "plain"
     """Of the encoder: as it is, or that of Tucker et al. 2019, of the same expectation and less variance."""
-    schedule: Literal["staged", "constant", "cosine"] = "staged"
+    schedule: Literal["staged", "constant", "cosine"] = "cosine"
     """Learning rate over the run; staged is that of Burda et al. 2016."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Its peak."""
-    steps: int = 4000
+    steps: int = 8000
     """Training steps."""
     batch_size: int = 20
     """Examples in a step, over all devices."""
-    chapter_steps: int = 400
+    chapter_steps: int = 800
     """Steps between validations."""
     validation_size: int | None = None
     """Rows of the training split kept for validation. Default: the data set's own choice."""

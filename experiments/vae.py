@@ -1,9 +1,9 @@
 """A variational autoencoder bounds the likelihood of images that it has not seen (Kingma & Welling 2014).
 
 Data: digits (embedded), mnist, fashion_mnist, any prepared TFDS name, or a path to .npz, .npy or .csv
-Time: TIME
-Run: python -m experiments.vae --dataset mnist --hidden 200 200 --latent-size 50 --validation-size 400 --batch-size 20
-    --steps 342700 --chapter-steps 2980
+Time: 50 s a seed on digits, 9 minutes for the command below (2 CPU cores)
+Run: python -m experiments.vae --dataset mnist --hidden 200 200 --latent-size 50 --validation-size 400 --schedule
+    staged --learning-rate 1e-3 --batch-size 20 --steps 342700 --chapter-steps 2980
 Expected: on MNIST, by 115 epochs of the schedule of Burda et al. 2016, at most 90.5 nats an image.
 
 Two layers of latents as there: --latent-size 100 --upper-hidden 100 100 --upper-latent-size 50.
@@ -41,7 +41,7 @@ class Config:
     """Of the data given the latents; bernoulli draws each image anew from its intensities whenever it is shown."""
     stddev: float | Literal["shared", "each"] = "shared"
     """Of a Gaussian likelihood: a number, one learned for all values, or one learned for each value of each example."""
-    hidden: tuple[int, ...] = (128,)
+    hidden: tuple[int, ...] = (256, 256)
     """Sizes of the encoder's layers before the latents; the decoder mirrors them."""
     latent_size: int = 16
     """Units of the latents next to the data."""
@@ -61,15 +61,15 @@ class Config:
     """Share of the run, or of each of four cycles, over which it rises."""
     free_bits: float = 0.0
     """Nats that each unit costs at least in training."""
-    schedule: Literal["staged", "constant", "cosine"] = "staged"
+    schedule: Literal["staged", "constant", "cosine"] = "cosine"
     """Learning rate over the run; staged is that of Burda et al. 2016."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Its peak."""
-    steps: int = 4000
+    steps: int = 8000
     """Training steps."""
     batch_size: int = 20
     """Examples in a step, over all devices."""
-    chapter_steps: int = 400
+    chapter_steps: int = 800
     """Steps between validations."""
     validation_size: int | None = None
     """Rows of the training split kept for validation. Default: the data set's own choice."""

@@ -5,8 +5,9 @@ from results.row import Reference, Row, at_most
 BURDA = "Burda, Grosse & Salakhutdinov 2016"
 NATS = "negative log-likelihood, nats per test image"
 MIXTURES = ("mixture/nll", "marginal/nll")
-ONE_LAYER = "--hidden 200 200 --latent-size 50 --validation-size 400"
-TWO_LAYERS = "--hidden 200 200 --latent-size 100 --upper-hidden 100 100 --upper-latent-size 50 --validation-size 400"
+PROTOCOL = "--validation-size 400 --schedule staged --learning-rate 1e-3"
+ONE_LAYER = f"--hidden 200 200 --latent-size 50 {PROTOCOL}"
+TWO_LAYERS = f"--hidden 200 200 --latent-size 100 --upper-hidden 100 100 --upper-latent-size 50 {PROTOCOL}"
 TEN_EPOCHS = "--steps 29800 --chapter-steps 2980 --seeds 3"
 PUBLISHED_EPOCHS = 3280
 

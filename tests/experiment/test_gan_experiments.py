@@ -76,7 +76,7 @@ def test_stopped_and_continued_ends_as_unbroken(module, tmp_path):
 
     def trained(name, **options):
         (tmp_path / name).mkdir(exist_ok=True)
-        session = make_session(experiment, plan, tmp_path / name, save_every=0, **options)
+        session = make_session(experiment, plan, tmp_path / name, save_every=0.0, **options)
         return train_phases(session, state.restore_or_start(session))
 
     with pytest.raises(Interrupted):

@@ -28,6 +28,7 @@ SMALL = {
     "chapter_steps": 100,
     "batch_size": 64,
     "learning_rate": 1e-2,
+    "schedule": "cosine",
     "importance_samples": 20,
 }
 OWN = {
