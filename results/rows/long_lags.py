@@ -1,19 +1,24 @@
 """Adding and copying: what was seen hundreds of steps ago."""
 
-from results.row import Bound, Row, at_most, within
+from results.row import Bound, Reference, Row, at_most, within
+
+TCN = "Bai, Kolter & Koltun 2018"
 
 
-def adding_row(cell: str, passes: tuple[Bound, ...]) -> Row:
+def adding_row(
+    cell: str, passes: tuple[Bound, ...], *, length: int = 200, seeds: int = 5, reference: Reference | None = None
+) -> Row:
     return Row(
-        name=f"adding_200_{cell}",
-        title=f"adding problem over 200 steps, {cell}",
+        name=f"adding_{length}_{cell}",
+        title=f"adding problem over {length} steps, {cell}",
         experiment="adding",
-        flags=f"--cell {cell}",
+        flags=f"--cell {cell}" + (f" --length {length} --seeds {seeds}" if length != 200 else ""),
         metric=f"{cell}/squared_error",
         unit="test squared error",
         baselines=("blind/squared_error", "second_value/squared_error"),
+        reference=reference,
         passes=passes,
-        budget="64 units, 3,000 batches of 32 fresh examples; gates start with time scales up to 200 steps",
+        budget=f"64 units, 3,000 batches of 32 fresh examples; gates start with time scales up to {length} steps",
     )
 
 
@@ -30,11 +35,34 @@ def copying_row(cell: str) -> Row:
     )
 
 
+def long_copying_row(cell: str, published: float) -> Row:
+    return copying_row(cell)._replace(
+        name=f"copy_1000_{cell}",
+        title=f"copying ten symbols after 1,000 steps, {cell}",
+        flags=f"--cell {cell} --delay 1000 --steps 400 --chapter-steps 100 --seeds 1",
+        reference=Reference(f"{published}", TCN, "F"),
+        passes=(within(f"{cell}/nats_a_step", published, 0.03 * published),),
+        tier="G",
+        share="400 of 4,000 batches, 1 seed",
+        budget="64 units; gates start with time scales up to 1,020 steps",
+    )
+
+
 ROWS = (
     adding_row("rnn", (within("rnn/squared_error", 1 / 6, 1 / 60),)),
     adding_row("gru", (at_most("gru/squared_error", 1e-3),)),
     adding_row("lstm", (at_most("lstm/squared_error", 1e-3),)),
+    adding_row(
+        "gru",
+        (at_most("gru/squared_error", 1e-3),),
+        length=600,
+        seeds=3,
+        reference=Reference("5.3e-5", TCN, "F"),
+    ),
     copying_row("rnn"),
     copying_row("gru"),
     copying_row("lstm"),
+    long_copying_row("rnn", 0.0202),
+    long_copying_row("gru", 0.0197),
+    long_copying_row("lstm", 0.0204),
 )
