@@ -4,51 +4,44 @@ import json
 import random
 import time
 
+import pytest
 from commands import finished, kill, process
 
-ARGS = [
-    *[
-        "--seeds",
-        "2",
-        "--devices",
-        "1",
-        "--hidden",
-        "16",
-        "--code-size",
-        "4",
-        "--steps",
-        "2000",
-        "--chapter-steps",
-        "20",
-    ],
-    *["--batch-size", "32", "--save-every", "0", "--corruption", "gaussian", "--ema-decay", "0.9", "--keep-best"],
-]
-KILLS = 10
+COMMON = "--seeds 2 --devices 1 --steps 2000 --chapter-steps 20 --batch-size 32 --save-every 0"
+RUNS = {
+    "autoencoder": ("--hidden 16 --code-size 4 --corruption gaussian --ema-decay 0.9 --keep-best", 10),
+    "vae": ("--hidden 16 --latent-size 2 --importance-samples 2 --mixture-components 1", 1),
+    "gan_mixture": ("--generator-hidden 8 --critic-hidden 8 --simultaneous --num-samples 100", 1),
+}
 
 
 def lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def test_killed_ten_times_the_final_state_and_metrics_are_those_of_the_unbroken_run(tmp_path):
-    code, _, err = finished(process("autoencoder", "--run-dir", tmp_path / "whole", *ARGS))
+@pytest.mark.parametrize("name", RUNS)
+def test_killed_again_and_again_the_final_state_and_metrics_are_those_of_the_unbroken_run(name, tmp_path):
+    flags, kills = RUNS[name]
+    args = [*COMMON.split(), *flags.split()]
+    code, _, err = finished(process(name, "--run-dir", tmp_path / "whole", *args))
     assert code == 0, err
     moments = random.Random(0)
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    for number in range(KILLS):
+    for number in range(kills):
         before = lines(metrics)
-        running = process("autoencoder", "--run-dir", tmp_path / "killed", *ARGS)
+        running = process(name, "--run-dir", tmp_path / "killed", *args)
         deadline = time.monotonic() + 120
-        # the first is killed while it starts; the others once they have written something of their own
-        while number > 0 and lines(metrics) == before and running.poll() is None and time.monotonic() < deadline:
+        # the first of several is killed while it starts; all others once they have written something of their own
+        starting = number == 0 and kills > 1
+        while not starting and lines(metrics) == before and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.5))
         assert running.poll() is None, f"ended before kill {number}: {running.communicate()}"
         kill(running)
-    code, out, err = finished(process("autoencoder", "--run-dir", tmp_path / "killed", *ARGS))
+    code, out, err = finished(process(name, "--run-dir", tmp_path / "killed", *args))
     assert code == 0, err
     assert "continues" in out
-    whole, killed = (json.loads((tmp_path / name / "receipt.json").read_text()) for name in ("whole", "killed"))
+    whole, killed = (json.loads((tmp_path / n / "receipt.json").read_text()) for n in ("whole", "killed"))
     assert killed["state_sha256"] == whole["state_sha256"]
     assert killed["metrics"] == whole["metrics"]
     assert metrics.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
