@@ -6,6 +6,7 @@ Jarrett & van der Schaar, "Time-series generative adversarial networks" (2019) f
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,13 @@ def chord_walk(key: Key, *, shortest: int = 16, longest: int = 32) -> dict[str, 
     keys = jnp.stack([roots + 15, roots + 39, (roots + 4) % 12 + 39, (roots + 7) % 12 + 39], axis=1)
     x = jax.nn.one_hot(keys, 88, dtype=bool).any(axis=1)
     return {"x": x & (jnp.arange(longest) < length)[:, None], "length": length}
+
+
+def chord_walk_cost(length: ArrayLike) -> Any:
+    """Entropy in nats of a `chord_walk` of that many frames: one of twelve roots, then held or moved in each frame."""
+    held = 0.25
+    entropy = -(held * np.log(held) + (1 - held) * np.log(1 - held))
+    return np.log(12) + (np.asarray(length) - 1) * entropy
 
 
 def seasons(num_steps: int = 6000, *, noise: float = 0.3) -> dict[str, np.ndarray]:

@@ -63,7 +63,7 @@ def latent_measures(
     log_likelihoods = importance_log_likelihood(sampler, params, split, log_likelihood_key, num_samples=num_samples)
     num_values = int(np.prod(split.fields["x"].shape[1:]))
     found = likelihood_measures(row, log_likelihoods, num_values)
-    per_example_values = jax.tree.map(np.asarray, _drawn(sampler, params, split, draws_key))
+    per_example_values = jax.tree.map(np.asarray, drawn(sampler, params, split, draws_key))
     distortions, rates, means, log_stddevs, draws = per_example_values
     distortion, rate = (float(np.mean(v, dtype=np.float64)) for v in (distortions, rates))
     found |= {
@@ -80,8 +80,8 @@ def latent_measures(
     return found
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
-def _drawn(sampler: Sampler, params: Params, split: Split, key: Key) -> Any:
+@functools.partial(jax.jit, static_argnames=("sampler", "chunk"))
+def drawn(sampler: Sampler, params: Params, split: Split, key: Key, *, chunk: int = 200) -> Any:
     """For each example distortion and rate, mean over draws; each layer's mean; of the lowest also scale and a draw."""
 
     def of_batch(batch: dict[str, Array]) -> Any:
@@ -91,7 +91,7 @@ def _drawn(sampler: Sampler, params: Params, split: Split, key: Key) -> Any:
         lowest = draws.posteriors[0].log_stddev[:, 0], draws.latents[0][:, 0]
         return -draws.log_likelihood.mean(axis=1), rate, means, *lowest
 
-    return per_example(of_batch, split, chunk=200)
+    return per_example(of_batch, split, chunk=chunk)
 
 
 def posterior_health(row: str) -> Callable[[dict[str, Any]], str]:
