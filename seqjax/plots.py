@@ -106,8 +106,9 @@ def code_map(maps: dict[str, Float[np.ndarray, "N 2"]], labels: Int[np.ndarray, 
         if labels is None:
             axis.scatter(*points.T, s=5, alpha=0.6, linewidths=0)
         else:
-            for label in np.unique(labels):
-                colour = mpl.colormaps["tab10"](int(label) % 10)
+            palette = mpl.colormaps["tab10" if len(np.unique(labels)) <= 10 else "tab20"]
+            for number, label in enumerate(np.unique(labels)):
+                colour = palette(number % palette.N)
                 axis.scatter(*points[labels == label].T, s=6, alpha=0.7, linewidths=0, color=colour, label=str(label))
         axis.set_title(name)
     if labels is not None and len(np.unique(labels)) <= 20:

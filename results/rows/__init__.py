@@ -11,6 +11,7 @@ from results.rows import (
     mixtures,
     music,
     pixels,
+    sequence_vae,
 )
 
 ROWS: tuple[Row, ...] = (
@@ -23,4 +24,5 @@ ROWS: tuple[Row, ...] = (
     *likelihoods.ROWS,
     *generated_images.ROWS,
     *mixtures.ROWS,
+    *sequence_vae.ROWS,
 )
