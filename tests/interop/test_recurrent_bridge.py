@@ -70,6 +70,15 @@ def test_files(kind, suffix, tmp_path):
     assert_same(load_weights(tmp_path / f"weights.{suffix}", like), params)
 
 
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_bfloat16_comes_back_as_it_was(suffix, tmp_path):
+    params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params_of("lstm", 1, False)[0])
+    save_weights(tmp_path / f"weights.{suffix}", params)
+    found = load_weights(tmp_path / f"weights.{suffix}", params)
+    assert {a.dtype for a in jax.tree.leaves(found)} == {jnp.dtype(jnp.bfloat16)}
+    assert_same(found, params)
+
+
 def test_files_are_plain_arrays_that_others_read(tmp_path):
     from safetensors.numpy import load_file
 

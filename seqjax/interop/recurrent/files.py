@@ -4,6 +4,7 @@ import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -21,6 +22,7 @@ def save_weights(path: str | Path, params: Weights) -> None:
     """Writes arrays named `layer_0_forward/input_kernel` and so on; the suffix of `path` says in which format.
 
     Beside them stands `gate_order`, such as `i,f,g,o`: as metadata in a `.safetensors`, as a text array in an `.npz`.
+    NumPy has no bfloat16: in an `.npz` such weights are float32, of the same values.
     """
     layers = stack_of(params, OWN_NAMES)
     orders = {layer.gates for layer in layers}
@@ -29,6 +31,7 @@ def save_weights(path: str | Path, params: Weights) -> None:
     order = ",".join(orders.pop())
     arrays = {f"{layer.name}/{name}": np.asarray(a) for layer in layers for name, a in layer.params.items()}
     if suffix_of(path) == ".npz":
+        arrays = {name: a.astype(np.float32) if a.dtype == jnp.bfloat16 else a for name, a in arrays.items()}
         np.savez(path, **arrays, **{GATE_ORDER: np.array(order)})
     else:
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, path, {GATE_ORDER: order})
