@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, PyTree
 
 from seqjax import noise
-from seqjax.errors import UsageError
+from seqjax.errors import UsageError, require
 from seqjax.recurrent import sweep, unroll
 from seqjax.recurrent.bptt import Residuals
 from seqjax.types import Cell, Key
@@ -71,7 +71,8 @@ class RNN(nn.Module):
         key, index: for dropout in training, the step's key and the global index of each example: an example's mask is
             the same however the batch is shared out. Without a key nothing is dropped.
 
-        Raises `UsageError` as `unroll`, on a carry that lacks a layer or direction, and on a key without an index.
+        Raises `UsageError` as `unroll`, on a carry that lacks a layer or direction, on a key without an index, on no
+        layers, on a rate of dropout outside [0, 1), and for a cell without `init`.
         """
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
@@ -79,7 +80,11 @@ class RNN(nn.Module):
             raise UsageError("reverse: found True, expected False with bidirectional=True, which runs both ways")
         if key is not None and self.dropout and index is None:
             raise UsageError("index: found None, expected the global index [B] of each example, with key and dropout")
+        require(self.num_layers >= 1, "num_layers", self.num_layers, "at least 1")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "a rate from 0 to below 1")
         cell = self.cell(self.hidden_size)
+        if cell.init is None:
+            raise UsageError("cell: found one with init=None, expected `init(key, input_size) -> params`")
         directions = ("forward", "backward") if self.bidirectional else ("forward",)
         require_carries(initial_carry, self.num_layers, len(directions))
 
@@ -113,8 +118,10 @@ class RNN(nn.Module):
 def require_carries(carries: Carries | None, num_layers: int, num_directions: int) -> None:
     if carries is None:
         return
-    found = [len(layer) if isinstance(layer, tuple | list) else 0 for layer in carries]
-    if type(carries) not in (tuple, list) or found != [num_directions] * num_layers:
+    # an LSTM's carry is a tuple too
+    layers = carries if type(carries) in (tuple, list) else ()
+    found = [len(layer) if isinstance(layer, tuple | list) else 0 for layer in layers]
+    if found != [num_directions] * num_layers:
         raise UsageError(
             f"initial_carry: found {len(found)} layers with {found} directions, "
             f"expected carry[layer][direction] with {num_layers} layers of {num_directions}"

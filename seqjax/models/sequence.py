@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from seqjax.errors import UsageError, require
 from seqjax.models.recurrent import RNN, Carries, dropout_masks
 from seqjax.recurrent import elman, gru, lstm, output_head
 from seqjax.recurrent.weights import identity, orthogonal
@@ -36,7 +37,8 @@ class SequenceModel(nn.Module):
     dropout: rate at which the outputs of every layer, the last included, are dropped when a call is given a `key`.
     input_dropout: the same for the inputs.
 
-    Params: `RNN`'s own under `recurrence`, and `readout` with `kernel [H V]` and `bias [V]`.
+    Params: `RNN`'s own under `recurrence`, and `readout` with `kernel [H V]` and `bias [V]`; H is P
+    where the cell projects to P.
     """
 
     cell: Callable[[int], Cell]
@@ -61,7 +63,12 @@ class SequenceModel(nn.Module):
 
         initial_carry, return_carry: as of `RNN`, for sequences that are read part by part.
         key, index: the step's key and each example's global index, for dropout in training.
+
+        Raises `UsageError` as `RNN`.
         """
+        require(0 <= self.input_dropout < 1, "input_dropout", self.input_dropout, "a rate from 0 to below 1")
+        if key is not None and self.input_dropout and index is None:
+            raise UsageError("index: found None, expected the global index [B] of each example, with key and dropout")
 
         def dropped(values: Array, rate: float, number: int) -> Array:
             # the RNN itself folds in 1 to num_layers - 1, for the masks between its layers
@@ -74,7 +81,7 @@ class SequenceModel(nn.Module):
         if self.dropout and key is not None:
             hs = dropped(hs, self.dropout, self.num_layers)
         head = output_head(self.output_size)
-        outputs = head.apply(self.param("readout", head.init, self.hidden_size), hs)
+        outputs = head.apply(self.param("readout", head.init, hs.shape[-1]), hs)
         return (carries, outputs) if return_carry else outputs
 
 
@@ -87,7 +94,7 @@ def with_time_scales(params: Params, key: Key, longest: int) -> Params:
     """
     layers = dict(params["params"]["recurrence"])
     for number, (name, layer) in enumerate(sorted(layers.items())):
-        hidden_size = layer["recurrent_kernel"].shape[0]
+        hidden_size = layer["projection" if "projection" in layer else "recurrent_kernel"].shape[0]
         num_blocks = layer["bias"].shape[0] // hidden_size
         scales = jax.random.uniform(
             jax.random.fold_in(key, number), (hidden_size,), minval=1, maxval=max(2, longest - 1)

@@ -13,6 +13,7 @@ from seqjax.errors import UsageError
 from seqjax.interop.recurrent import from_flax
 from seqjax.models.recurrent import RNN
 from seqjax.recurrent import elman, gru, layer_norm_lstm, lstm, unroll
+from seqjax.types import Cell
 
 KEY = jax.random.key(0)
 XS = jax.random.normal(jax.random.key(1), (4, 6, 3))
@@ -170,5 +171,14 @@ def test_refusals(monkeypatch):
         model.apply(variables, XS, initial_carry=[(h, h[:, 1:]), (h, h)])
     with pytest.raises(UsageError, match="index: found None"):
         model.apply(variables, XS, key=KEY)
+    with pytest.raises(UsageError, match=r"initial_carry: found 0 layers .* 2 layers of 2"):
+        model.apply(variables, XS, initial_carry=0)
+    with pytest.raises(UsageError, match="lengths: found a list"):
+        model.apply(variables, XS, seq_lengths=[1, 2, 3, 4])
+    for options, message in (({"num_layers": 0}, "num_layers=0"), ({"dropout": 1.0}, r"dropout=1\.0")):
+        with pytest.raises(UsageError, match=message):
+            RNN(gru, 5, **options).init(KEY, XS)
+    with pytest.raises(UsageError, match="cell: found one with init=None"):
+        RNN(lambda size: Cell(None, None, gru(size).step), 5).init(KEY, XS)
     with pytest.raises(UsageError, match="reverse: found True, expected False with bidirectional"):
         model.apply(variables, XS, reverse=True)

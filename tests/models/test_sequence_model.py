@@ -1,13 +1,16 @@
 """The sequence model against its parts; its layers as one cell against the RNN; gates that start with time scales."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqjax.errors import UsageError
 from seqjax.models.recurrent import RNN
 from seqjax.models.sequence import SequenceModel, cell_function, stacked, with_time_scales
-from seqjax.recurrent import unroll
+from seqjax.recurrent import lstm, unroll
 
 XS = jax.random.normal(jax.random.key(0), (3, 7, 2))
 LENGTHS = jnp.asarray([7, 4, 1])
@@ -38,6 +41,28 @@ def test_readout_of_the_last_layer_and_layers_as_one_cell(name):
     assert set(gates) == {f"{gate}_{layer}" for gate in upper for layer in (0, 1)}
     for gate, found in upper.items():
         np.testing.assert_allclose(gates[f"{gate}_1"].value, found.value, rtol=1e-6)
+
+
+def test_a_projected_cell_is_read_out_and_given_time_scales():
+    model = SequenceModel(partial(lstm, projection_size=3), 4, 2)
+    params = model.init(jax.random.key(1), XS)
+    params["params"]["readout"]["bias"] = jnp.ones(2)
+    hs = RNN(model.cell, 4).apply({"params": params["params"]["recurrence"]}, XS)
+    assert hs.shape == (3, 7, 3)
+    expected = hs @ params["params"]["readout"]["kernel"] + 1
+    np.testing.assert_allclose(model.apply(params, XS), expected, rtol=1e-5, atol=1e-6)
+    layer = with_time_scales(params, jax.random.key(2), 9)["params"]["recurrence"]["layer_0_forward"]
+    i, f, g, o = np.split(np.asarray(layer["bias"]), 4)
+    assert np.all(f > 0)
+    np.testing.assert_array_equal(i, -f)
+    np.testing.assert_array_equal([g, o], 0)
+
+
+def test_refusals():
+    for options, message in (({"input_dropout": 0.5}, "index: found"), ({"input_dropout": 1.0}, "input_dropout=1")):
+        model, _ = model_and_params("gru")
+        with pytest.raises(UsageError, match=message):
+            model.clone(**options).init(jax.random.key(1), XS, key=jax.random.key(2))
 
 
 def test_dropout_of_inputs_and_outputs_belongs_to_the_example():
