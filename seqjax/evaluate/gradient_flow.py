@@ -51,6 +51,8 @@ def gradient_norms(
     Raises `UsageError` as `unroll`.
     """
     step = cell.step if isinstance(cell, Cell) else cell
+    if jnp.ndim(xs) < 2:
+        raise UsageError(f"xs: found shape {jnp.shape(xs)}, expected [B T D]")
     batch_size, num_steps = xs.shape[:2]
     carry = initial_carry(cell, params, batch_size) if carry is None else carry
 
@@ -85,8 +87,8 @@ def gate_saturation(
 
     Raises `UsageError` as `unroll`, and for a cell that does not show its `gates`.
     """
-    if cell.gates is None:
-        raise UsageError("cell: found one with gates=None, expected `gates(params, carry, x) -> {name: Gate}`")
+    if not isinstance(cell, Cell) or cell.gates is None:
+        raise UsageError("cell: found one without `gates`, expected `gates(params, carry, x) -> {name: Gate}`")
 
     def watched_step(params, carry, x):
         flags = {}

@@ -85,10 +85,12 @@ def first_steps(resets: Array, num_steps: int, batch_size: int, *, reverse: bool
 
 
 def require_lengths(lengths: Array, num_steps: int, batch_size: int) -> None:
+    if not hasattr(lengths, "dtype"):
+        raise UsageError(f"lengths: found a {type(lengths).__name__}, expected an array of integers")
     if jnp.shape(lengths) != (batch_size,):
         raise UsageError(f"lengths: found shape {jnp.shape(lengths)}, expected {(batch_size,)}")
-    if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
-        raise UsageError(f"lengths: found dtype {jnp.result_type(lengths)}, expected integers")
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise UsageError(f"lengths: found dtype {lengths.dtype}, expected integers")
     if isinstance(lengths, jax.core.Tracer) or not getattr(lengths, "is_fully_addressable", True):
         return
     lengths = np.asarray(lengths)  # a constant under jit: a reduction by jax would be traced

@@ -109,8 +109,11 @@ def test_refusals(monkeypatch):
     cell, params = linear(1.0)
     with pytest.raises(UsageError, match="carry: found None"):
         gradient_norms(cell.step, params, XS, lambda carry, ys: carry.sum(-1))
-    with pytest.raises(UsageError, match="cell: found one with gates=None"):
-        gate_saturation(Cell(cell.init, cell.initial_carry, cell.step), params, XS)
+    for without in (Cell(cell.init, cell.initial_carry, cell.step), cell.step):
+        with pytest.raises(UsageError, match="cell: found one without `gates`"):
+            gate_saturation(without, params, XS)
+    with pytest.raises(UsageError, match="xs: found shape"):
+        gradient_norms(cell, params, XS[0, 0], lambda carry, ys: carry.sum(-1))
 
 
 def test_measures_compare_the_longest_lag_with_the_shortest_and_average_over_units():

@@ -141,6 +141,7 @@ def test_refusals_name_argument_found_and_expected(run, monkeypatch):
     refused(r"lengths: found values from 0 to 4, expected 0 to 3", lengths=jnp.array([4, 1]))
     refused(r"lengths: found shape \(3,\), expected \(2,\)", lengths=jnp.array([1, 1, 1]))
     refused(r"lengths: found dtype float32, expected integers", lengths=jnp.array([1.0, 1.0]))
+    refused(r"lengths: found a list, expected an array of integers", lengths=[1, 1])
     refused(r"resets: found shape \(3, 2\), expected \(2, 3\)", resets=jnp.zeros((3, 2), bool))
     h = jnp.zeros((2, 5))
     refused(r"carry: found .*float32\[2, 4\].*expected .*float32\[2, 5\]", carry=LSTMCarry(h, h[:, 1:]))
