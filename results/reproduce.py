@@ -1,5 +1,7 @@
 """Rows run again: to store their receipts, to compare with them, or to see that new code computes the same."""
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any, NamedTuple
 
 from launch.local import command_of, foreground
 from results.row import Row
-from results.stored import CHECKOUT, Current, checked, confirm, parsed, path_of, stale, stored
+from results.stored import CHECKOUT, Current, checked, confirm, figure_path, parsed, path_of, stale, stored
 from seqjax.errors import UsageError
 from seqjax.experiment.command import smoke_metrics
 from seqjax.experiment.rundir import read_description
@@ -62,12 +64,30 @@ def reproduce(row: Row, run_dir: Path, folder: Path, start: Start = start) -> in
         raise UsageError(f"{run_dir}: holds a finished run; name another --run-dir, or none for a fresh one.")
     code = run_row(row, run_dir, start)
     if code == 0:
-        written = run_dir / "receipt.json"
-        checked(row, written)
-        target = path_of(row, folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, written.read_bytes())
+        store(row, run_dir, folder)
     return code
+
+
+def store(row: Row, run_dir: Path, folder: Path) -> None:
+    """Keeps the receipt of a finished run, and the figures that the row shows, with their SHA-256 in the receipt.
+
+    Raises UsageError for a run that is not the row's, and where it lacks a figure.
+    """
+    receipt, figures = checked(row, run_dir / "receipt.json"), {}
+    for name in row.figures:
+        source = run_dir / "figures" / f"{name}.png"
+        if not source.exists():
+            raise UsageError(f"{source}: does not exist; expected the figure that row {row.name} shows.")
+        figures[name] = source.read_bytes()
+    for name, png in figures.items():
+        place = figure_path(row, name, folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, png)
+    target = path_of(row, folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hashes = {name: hashlib.sha256(png).hexdigest() for name, png in figures.items()}
+    kept = receipt | ({"figures": hashes} if hashes else {})
+    write_atomically(target, json.dumps(kept, indent=2) + "\n")
 
 
 class Comparison(NamedTuple):

@@ -49,6 +49,8 @@ class Row(NamedTuple):
     baselines: metrics of the trivial baselines shown beside it.
     passes: all must hold for `within`; none makes the row `new`. beats: holds besides for `beats`.
     under: name of another row; each seed's `metric` has to be below that of the same seed there.
+    also: further metrics shown beside the row's own.
+    figures: of the run, by name, that are kept beside the receipt and shown below the table.
     share: the part of the full protocol that the row runs; such a row gets no verdict against the full number.
     explanation: why a row that misses does, in a sentence.
     """
@@ -64,6 +66,8 @@ class Row(NamedTuple):
     passes: tuple[Bound, ...] = ()
     beats: Bound | None = None
     under: str = ""
+    also: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
     tier: Literal["C", "G"] = "C"
     share: str = ""
     budget: str = ""
@@ -79,9 +83,9 @@ class Row(NamedTuple):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics the row is about: its own first, then the others that its verdict depends on."""
+        """The metrics the row is about: its own first, then the others that its verdict depends on or that it shows."""
         bounds = (*self.passes, *((self.beats,) if self.beats else ()))
-        return tuple(dict.fromkeys([self.metric, *(bound.metric for bound in bounds)]))
+        return tuple(dict.fromkeys([self.metric, *(bound.metric for bound in bounds), *self.also]))
 
 
 MARKS = {

@@ -68,6 +68,10 @@ def path_of(row: Row, folder: Path) -> Path:
     return folder / "receipts" / f"{row.name}.json"
 
 
+def figure_path(row: Row, name: str, folder: Path) -> Path:
+    return folder / "figures" / f"{row.name}-{name}.png"
+
+
 def stored(row: Row, folder: Path) -> dict[str, Any] | None:
     """The row's receipt, or None. Raises UsageError when it cannot be read or is not a receipt of this row."""
     path = path_of(row, folder)

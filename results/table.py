@@ -1,5 +1,6 @@
 """The tables and figures that are generated from rows and receipts, and the check that they still say the same."""
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 from results.row import MARKS, Row
 from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
-from results.stored import Current, stale, stored
+from results.stored import Current, figure_path, stale, stored
 from results.verdict import VERDICTS, Receipts, condition, verdict
 from seqjax.receipt import interval_text
 from seqjax.storage import write_atomically
@@ -46,7 +47,7 @@ def cells(row: Row, receipts: Receipts, now: Current) -> dict[str, str]:
     return line | {
         "ours": f"{interval_text(metrics[own])}, n = {count}"
         + "".join(f"; {short(name)} {interval_text(metrics[name])}" for name in others),
-        "baselines": "; ".join(f"{name.split('/')[0]} {interval_text(metrics[name])}" for name in row.baselines),
+        "baselines": "; ".join(f"{_baseline(name, own)} {interval_text(metrics[name])}" for name in row.baselines),
         "health": receipt["health"],
         "time": duration(receipt["wall_s"]),
         "device": receipt["device"],
@@ -57,6 +58,11 @@ def cells(row: Row, receipts: Receipts, now: Current) -> dict[str, str]:
 def short(metric: str) -> str:
     """The measure of a metric without its row: `train_gap`."""
     return metric.split("/", 1)[-1]
+
+
+def _baseline(name: str, own: str) -> str:
+    """`pca`, or `pca accuracy` where another measure than the row's own is shown."""
+    return name.split("/")[0] if short(name) == short(own) else name.replace("/", " ")
 
 
 def duration(seconds: float) -> str:
@@ -96,6 +102,7 @@ def markdown(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
     notes = [note for row, line in zip(rows, table, strict=True) for note in _notes(row, line["verdict"])]
     if notes:
         lines += ["", "## Notes", "", *notes]
+    lines += [part for row in rows for part in _shown_figures(row, receipts[row.name])]
     if figure_data(receipts) is not None:
         lines += ["", "## Error against code size, digits", ""]
         lines += [f"![Squared error of autoencoders and PCA against the size of the code](figures/{FIGURE}.png)"]
@@ -115,6 +122,27 @@ def _notes(row: Row, judged: str) -> list[str]:
     if judged == "misses":
         notes.append(f"- `{row.name}` misses: {row.explanation or 'not explained yet'}.")
     return notes
+
+
+def _shown_figures(row: Row, receipt: dict[str, Any] | None) -> list[str]:
+    if receipt is None or not row.figures:
+        return []
+    lines = ["", f"## `{row.name}`: {row.title}", ""]
+    for name in row.figures:
+        title = name.replace("_", " ")
+        lines += [f"![{row.title}: {title}](figures/{figure_path(row, name, Path()).name})"]
+    return lines
+
+
+def _figure_faults(row: Row, receipt: dict[str, Any] | None, folder: Path) -> list[str]:
+    """One line for each figure of a row that is not the one its receipt names by its SHA-256."""
+    found = []
+    for name in row.figures if receipt is not None else ():
+        path = figure_path(row, name, folder)
+        there = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+        if there is None or there != receipt.get("figures", {}).get(name):
+            found.append(f"{path}: is not what the run showed; python -m results reproduce {row.name}.")
+    return found
 
 
 def figure_data(receipts: Receipts) -> dict[str, Any] | None:
@@ -172,8 +200,12 @@ def faults(rows: Sequence[Row], now: Mapping[str, Current], folder: Path) -> lis
     figure, data = folder / "figures" / f"{FIGURE}.png", figure_data(receipts)
     if (data is None) == figure.exists() or (data is not None and _data_in(figure) != data):
         found.append(f"{figure}: shows other numbers than the receipts.")
+    found += [fault for row in rows for fault in _figure_faults(row, receipts[row.name], folder)]
     known = {f"{row.name}.json" for row in rows}
     extra = sorted(p.name for p in (folder / "receipts").glob("*") if p.name not in known and p.name[0] != ".")
+    shown = {figure_path(row, name, folder).name for row in rows for name in row.figures} | {figure.name}
+    unknown = sorted(p for p in figure.parent.glob("*.png") if p.name not in shown)
+    found += [f"{path}: belongs to no row." for path in unknown]
     return found + [f"{folder / 'receipts' / name}: belongs to no row." for name in extra]
 
 

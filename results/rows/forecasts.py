@@ -27,6 +27,7 @@ def forecast_row(series: str, cell: str) -> Row:
         flags=f"{flags} --cell {cell}",
         metric=f"{cell}/squared_error",
         unit="test squared error, in variances of the training split",
+        figures=("forecasts", "errors_by_step") if (series, cell) == ("seasonal", "gru") else (),
         baselines=(*(f"{row}/squared_error" for row in ("last_value", "seasonal", "ar", "var")), *floor),
         budget=budget,
     )

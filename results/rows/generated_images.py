@@ -12,6 +12,8 @@ def images_row(name: str, title: str, flags: str, budget: str) -> Row:
         experiment="gan",
         flags=flags,
         metric="gan/frechet_distance",
+        also=("gan/kernel_distance", "gan/precision", "gan/recall"),
+        figures=("samples",) if name == "mnist" else (),
         unit="Frechet distance on the features of a small classifier",
         baselines=BASELINES,
         budget=f"{budget}; real is the other half of the test split, the floor",

@@ -16,6 +16,8 @@ def adding_row(
         metric=f"{cell}/squared_error",
         unit="test squared error",
         baselines=("blind/squared_error", "second_value/squared_error"),
+        also=(f"{cell}/gradient_kept",),
+        figures=("gradient_flow",) if length == 200 else (),
         reference=reference,
         passes=passes,
         budget=f"64 units, 3,000 batches of 32 fresh examples; gates start with time scales up to {length} steps",
@@ -30,7 +32,8 @@ def copying_row(cell: str) -> Row:
         flags=f"--cell {cell}",
         metric=f"{cell}/nats_a_step",
         unit="cross-entropy, nats per step",
-        baselines=("blind/nats_a_step",),
+        baselines=("blind/nats_a_step", "blind/symbols_right"),
+        also=(f"{cell}/symbols_right",),
         budget="64 units, 4,000 batches of 32 fresh examples; gates start with time scales up to 220 steps",
     )
 

@@ -38,6 +38,7 @@ ROWS = (
         title="GAN 2-128-128-2 on the ring",
         experiment="gan_mixture",
         flags="--dataset ring --seeds 10",
+        figures=("samples_over_time",),
         metric="gan/reverse_kl",
         unit="reverse KL of the modes, nats",
         baselines=SAMPLERS,

@@ -1,14 +1,16 @@
+import hashlib
 import json
 import math
 from pathlib import Path
 
 import pytest
-from fabricated import NOW, ROW, receipt, store
+from fabricated import NOW, ROW, STATE, receipt, store
 
 from results.__main__ import judged_by_rerun, judged_by_twin, main
 from results.reproduce import agreement, chosen, differing, free_run_dir, reproduce, verify, verify_smoke
 from results.row import Row, below
 from results.stored import current, stale, stored
+from results.table import faults, rebuild
 from seqjax.errors import UsageError
 from seqjax.receipt import summary
 
@@ -33,6 +35,29 @@ def test_a_finished_run_is_stored(tmp_path):
     assert start.command[1:] == [
         "-m", "experiments.linear_autoencoder", "--steps", "40", "--seeds", "3", "--run-dir", str(tmp_path / "run")
     ]  # fmt: skip
+
+
+def test_the_figures_a_row_shows_are_stored_with_their_hashes(tmp_path):
+    row = ROW._replace(figures=("flow",))
+    run, results = tmp_path / "run", tmp_path / "results"
+    with pytest.raises(UsageError, match="does not exist; expected the figure"):
+        reproduce(row, run, results, writing(receipt()))
+    assert stored(row, results) is None
+    (run / "receipt.json").unlink()
+    (run / "figures").mkdir()
+    (run / "figures" / "flow.png").write_bytes(b"a picture")
+    assert reproduce(row, run, results, writing(receipt())) == 0
+    assert stored(row, results)["figures"] == {"flow": hashlib.sha256(b"a picture").hexdigest()}
+    rebuild([row], STATE, results)
+    assert "![toy | autoencoder: flow](figures/toy-flow.png)" in (results / "README.md").read_text()
+    assert faults([row], STATE, results) == []
+    (results / "figures/toy-flow.png").write_bytes(b"another picture")
+    assert [fault.split(":")[0] for fault in faults([row], STATE, results)] == [str(results / "figures/toy-flow.png")]
+    (results / "figures/toy-flow.png").rename(results / "figures/nobodys.png")
+    assert [fault.split(":")[0] for fault in faults([row], STATE, results)] == [
+        str(results / "figures/toy-flow.png"),
+        str(results / "figures/nobodys.png"),
+    ]
 
 
 def test_a_failed_run_stores_nothing(tmp_path):
