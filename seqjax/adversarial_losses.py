@@ -16,7 +16,7 @@ from seqjax.errors import UsageError
 from seqjax.losses import l2_norm, squared_error
 
 Logits = Float[Array, "B"]
-Scores = Callable[[Float[Array, "B D"]], Float[Array, "B"]]
+Scores = Callable[[Float[Array, "B ..."]], Float[Array, "B"]]
 
 
 class Objective(NamedTuple):
@@ -76,8 +76,8 @@ weights, take `gradient_penalty`, or normalise its layers spectrally.
 
 def gradient_penalty(
     critic: Scores,
-    real: Float[Array, "B D"],
-    fake: Float[Array, "B D"],
+    real: Float[Array, "B ..."],
+    fake: Float[Array, "B ..."],
     key: PRNGKeyArray,
     index: Int[Array, "B"],
 ) -> Float[Array, "B"]:
@@ -85,14 +85,16 @@ def gradient_penalty(
 
     The place on the line is drawn from `fold_in(key, index)`, whatever device holds the pair. `critic` must treat rows
     apart: no batch statistics. Where the gradient is exactly zero the penalty is 1 and has no gradient itself.
+    A row may have any axes, such as those of a series [B T D]; its norm is over all of them.
     Source: Gulrajani et al. (2017), equation 3; their weight is 10.
     """
-    share = noise.per_example(lambda k: jax.random.uniform(k, (1,), real.dtype), key, index)
+    shape = (1,) * (real.ndim - 1)
+    share = noise.per_example(lambda k: jax.random.uniform(k, shape, real.dtype), key, index)
     slopes = _slopes(critic, share * real + (1 - share) * fake)
     return jnp.square(l2_norm(slopes) - 1)
 
 
-def r1_penalty(critic: Scores, real: Float[Array, "B D"]) -> Float[Array, "B"]:
+def r1_penalty(critic: Scores, real: Float[Array, "B ..."]) -> Float[Array, "B"]:
     """`|grad D(x)|^2 / 2` at each real row, to be weighted by gamma (Mescheder, Geiger & Nowozin 2018, equation 9).
 
     `critic` must treat rows apart: no batch statistics.
@@ -101,7 +103,7 @@ def r1_penalty(critic: Scores, real: Float[Array, "B D"]) -> Float[Array, "B"]:
     return 0.5 * squared_error(slopes, jnp.zeros_like(slopes))
 
 
-def _slopes(critic: Scores, x: Float[Array, "B D"]) -> Float[Array, "B D"]:
+def _slopes(critic: Scores, x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
     # rows do not meet in the critic, so the gradient of the sum holds each row's own
     return jax.grad(lambda x: critic(x).sum())(x)
 
