@@ -18,22 +18,26 @@ def spectral_distances(
     """
     check_series(real=real, generated=generated)
     centre = real.mean(axis=(0, 1), dtype=np.float64)
-
-    def mean_power(series: np.ndarray) -> np.ndarray:
-        length = series.shape[1]
-        power = np.square(np.abs(np.fft.rfft(series - centre, axis=1))).mean(axis=0)
-        # a real series' spectrum holds every frequency twice but the lowest and, for even lengths, the highest
-        twice = np.full(len(power), 2.0)
-        twice[0] = 1
-        if length % 2 == 0:
-            twice[-1] = 1
-        return power * twice[:, None] / length**2  # sums over frequencies to the mean square
-
-    wanted = mean_power(real)
+    wanted = power_spectrum(real, centre)
     total = wanted.sum(axis=0)
     # what is left of a constant channel about its rounded mean is no power to measure in
     varies = total > 1e-20 * np.square(real, dtype=np.float64).mean(axis=(0, 1))
-    return np.abs(mean_power(generated) - wanted).sum(axis=0) / np.where(varies, total, 1.0)
+    return np.abs(power_spectrum(generated, centre) - wanted).sum(axis=0) / np.where(varies, total, 1.0)
+
+
+def power_spectrum(series: Float[np.ndarray, "N T D"], centre: Float[np.ndarray, "D"]) -> Float[np.ndarray, "F D"]:
+    """Mean power of series about `centre` at the frequencies k / T, k from 0 to T // 2, in squared units of a feature.
+
+    Powers sum over frequencies to the mean square of `series - centre`.
+    """
+    length = series.shape[1]
+    power = np.square(np.abs(np.fft.rfft(series - centre, axis=1))).mean(axis=0)
+    # a real series' spectrum holds every frequency twice but the lowest and, for even lengths, the highest
+    twice = np.full(len(power), 2.0)
+    twice[0] = 1
+    if length % 2 == 0:
+        twice[-1] = 1
+    return power * twice[:, None] / length**2
 
 
 def check_series(**series: Shaped[np.ndarray, "..."]) -> None:
