@@ -13,7 +13,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from seqjax import adversarial_losses, train
 from seqjax.adversarial_losses import gradient_penalty, packed, r1_penalty
@@ -162,21 +161,27 @@ def build(config: Config) -> Experiment:
         logits = critic.apply(variables, packed(fake, config.packing), batch["label"][:: config.packing])
         return objective.generator(logits), train.Aux({}, {"generator": statistics})
 
-    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps)
-    optimizer = train.optimizer("adam", rate, momentum=config.momentum)
+    def optimizer(updates):
+        # an optimiser counts its own updates, of which the critic may make several a step
+        rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps * updates)
+        return train.optimizer("adam", rate, momentum=config.momentum)
+
+    def clipped(params):
+        return jax.tree.map(lambda weights: jnp.clip(weights, -clip, clip), params)
+
     learner = train.adversarial(
         {
             "critic": train.Player(
                 critic_loss,
                 lambda key: initial_parameters(critic, key, some_packs, some_label),
-                optimizer,
+                optimizer(config.critic_steps),
                 updates=config.critic_steps,
-                project=clip and functools.partial(optax.projections.projection_box, lower=-clip, upper=clip),
+                project=clipped if clip else None,
             ),
             "generator": train.Player(
                 generator_loss,
                 lambda key: initial_parameters(generator, key, some_latents, some_label),
-                optimizer,
+                optimizer(1),
                 ema_decay=config.ema_decay,
             ),
         },

@@ -5,6 +5,7 @@ import functools
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
@@ -99,6 +100,21 @@ def test_stopped_and_continued_ends_as_unbroken(module, tmp_path):
     assert set(figures) == FIGURES[module]
     again = experiment.evaluate(final, experiment.data, jax.random.key(0))
     assert again == found
+
+
+def test_a_clipped_critic_of_several_updates_a_step_learns_to_the_end():
+    experiment = gan.build(gan.Config(**SMALL[gan] | {"steps": 3, "clip_weights": 0.1}))
+    learner, x = experiment.phases[0].learner, experiment.data.train.fields["x"][:16]
+    label, index = jnp.arange(16) % 10, jnp.arange(16)
+    batch = {"x": jnp.asarray(x, jnp.float32) / 255, "label": label, "index": index}
+    step, state = jax.jit(learner.step), learner.init(jax.random.key(0))
+    for _ in range(3):
+        before, (state, _) = state, step(state, batch)
+    for name in ("critic", "generator"):
+        moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params[name], before.params[name])
+        assert max(jax.tree.leaves(moved)) > 1e-6, name
+    largest = [float(jnp.abs(weights).max()) for weights in jax.tree.leaves(state.params["critic"])]
+    assert max(largest) == pytest.approx(0.1)
 
 
 def test_the_mixture_itself_scores_as_its_chi_square_says():
