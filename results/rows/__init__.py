@@ -11,6 +11,7 @@ from results.rows import (
     mixtures,
     music,
     pixels,
+    recurrent_gan,
     sequence_vae,
 )
 
@@ -25,4 +26,5 @@ ROWS: tuple[Row, ...] = (
     *generated_images.ROWS,
     *mixtures.ROWS,
     *sequence_vae.ROWS,
+    *recurrent_gan.ROWS,
 )
