@@ -26,7 +26,7 @@ from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.posterior import latent_measures, posterior_health
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.experiment import main
-from seqjax.galleries import latent_figures
+from seqjax.galleries.latent_images import latent_figures
 from seqjax.models import latent_space
 from seqjax.models.mlp import Activation
 from seqjax.models.vae import VAE, initial

@@ -34,9 +34,9 @@ from seqjax.evaluate.neighbours import nearest
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.series_samplers import gaussian_series, noise_about_mean
 from seqjax.experiment import main
+from seqjax.galleries.generated_series import series_rows, spectra, spread_over_time
 from seqjax.models.recurrent_gan import SeriesCritic, SeriesGenerator, series_noise
 from seqjax.models.sequence import CellName, cell_function
-from seqjax.series_figures import series_rows, spectra, spread_over_time
 from seqjax.types import Experiment, Phase, Split
 
 VALIDATED = 1000  # series of the validation split, and generated ones

@@ -27,10 +27,10 @@ from seqjax.evaluate import sequence_likelihood
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.posterior import posterior_health
 from seqjax.experiment import main
+from seqjax.galleries.latent_sequences import sequence_figures
 from seqjax.models import sequence_latents
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.models.sequence_vae import Decoder, SequenceVAE, StepLikelihood, shifted, with_readout_bias
-from seqjax.sequence_galleries import sequence_figures
 from seqjax.types import Experiment, Phase
 
 CHUNK = 64  # sequences that are evaluated together

@@ -8,7 +8,7 @@ LAYERS = (
     {"errors", "types", "storage"},
     {"losses", "adversarial_losses", "densities", "bounds", "annealing", "noise", "recurrent", "data"},
     {"models"},
-    {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "galleries", "sequence_galleries", "series_figures", "interop"},
+    {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "galleries", "interop"},
     {"experiment"},
     {"experiments"},
     {"launch", "results", "tests"},
