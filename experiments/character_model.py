@@ -197,6 +197,7 @@ def build(config: Config) -> Experiment:
     def sample(params, key, *, prompt="\n", length=500, temperature=1.0):
         """`length` characters that go on from the prompt, drawn from softmax(logits / temperature)."""
         require(len(prompt) >= 1, "prompt", repr(prompt), "at least one character")
+        require(temperature >= 0, "temperature", temperature, "0 or more")
         prompts = jnp.asarray(encode(code_points(prompt), known))[None]
         return decode(np.asarray(continued(params, prompts, jnp.full(1, temperature), key, length))[0], known)
 

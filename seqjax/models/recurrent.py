@@ -32,6 +32,9 @@ class RNN(nn.Module):
         without a hand-written rule are unrolled anyway.
     time_major, return_carry, reverse, keep_order: defaults of the arguments of the same names.
 
+    Called as `flax.linen.RNN` is, with batches `[B T D]`; carries differ: here `carry[layer][direction]`, and of
+    an LSTM `(h, c)`.
+
     Params: for each layer and direction the cell's own, under `layer_0_forward`, `layer_0_backward`, ...
     """
 

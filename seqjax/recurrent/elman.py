@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from seqjax.errors import require
 from seqjax.recurrent.bptt import Rule, hand_written
 from seqjax.recurrent.gates import Gate
 from seqjax.recurrent.weights import (
@@ -46,6 +47,7 @@ def elman(
 
     Raises `UsageError` on unknown weight names and on wrong shapes. Source: Elman, "Finding structure in time" (1990).
     """
+    require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
 
     def weight_shapes(input_size: int) -> dict[str, tuple[int, ...]]:
         shapes = {

@@ -6,6 +6,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from seqjax.errors import require
 from seqjax.recurrent.bptt import Rule, hand_written
 from seqjax.recurrent.gates import Gate, sigmoid_gate, tanh_gate
 from seqjax.recurrent.weights import (
@@ -50,6 +51,7 @@ def gru(
     Raises `UsageError` on unknown weight names and on wrong shapes.
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), eqs. 5-8, where z is 1 - z.
     """
+    require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
     gates_size = 2 * hidden_size
 
     def weight_shapes(input_size: int) -> dict[str, tuple[int, ...]]:

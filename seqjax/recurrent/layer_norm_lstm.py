@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from seqjax.errors import require
 from seqjax.recurrent.gates import Gate, sigmoid_gate, tanh_gate
 from seqjax.recurrent.lstm import LSTMCarry, memory_step, squashed
 from seqjax.recurrent.weights import (
@@ -42,6 +43,7 @@ def layer_norm_lstm(
     There is no hand-written rule: use `unroll`. Raises `UsageError` on unknown weight names and on wrong shapes.
     Source: Ba, Kiros & Hinton, "Layer normalization" (2016), eqs. 20-22; the two biases of 20 are one here.
     """
+    require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
 
     def weight_shapes(input_size: int) -> dict[str, tuple[int, ...]]:
         wide, narrow = (4 * hidden_size,), (hidden_size,)

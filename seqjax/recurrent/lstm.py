@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from seqjax.errors import require
 from seqjax.recurrent.bptt import Rule, hand_written
 from seqjax.recurrent.gates import Gate, sigmoid_gate, tanh_gate
 from seqjax.recurrent.weights import (
@@ -74,6 +75,8 @@ def lstm(
     Raises `UsageError` on unknown weight names and on wrong shapes.
     Source: Hochreiter & Schmidhuber (1997); the projection: Sak, Senior & Beaufays (2014).
     """
+    require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
+    require(projection_size is None or projection_size >= 1, "projection_size", projection_size, "at least 1")
     output_size = projection_size or hidden_size
 
     def weight_shapes(input_size: int) -> dict[str, tuple[int, ...]]:

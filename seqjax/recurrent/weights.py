@@ -36,7 +36,8 @@ def require_weights(params: Params, expected: dict[str, tuple[int, ...]]) -> Non
         raise UsageError(f"params: unknown weights {unknown}, missing weights {missing}; expected {sorted(expected)}")
     for name, shape in expected.items():
         if jnp.shape(params[name]) != shape:
-            raise UsageError(f"params[{name!r}]: found shape {jnp.shape(params[name])}, expected {shape}")
+            of_inputs = f" for inputs of size {shape[0]}" if name == "input_kernel" else ""
+            raise UsageError(f"params[{name!r}]: found shape {jnp.shape(params[name])}, expected {shape}{of_inputs}")
 
 
 def own_input_size(params: Params) -> int:

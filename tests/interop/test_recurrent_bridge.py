@@ -108,6 +108,19 @@ def test_another_gate_order_is_put_right(tmp_path):
         load_weights(tmp_path / "c.npz", like)
 
 
+def test_the_file_of_another_cell_is_told_by_its_gate_order(tmp_path):
+    save_weights(tmp_path / "lstm.npz", params_of("lstm", 1, False)[0])
+    with pytest.raises(UsageError, match="found the gate order i,f,g,o, expected an order of r,z,n"):
+        load_weights(tmp_path / "lstm.npz", params_of("gru", 1, False)[1])
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (0, 4), (4, 10), (4, 8)])
+def test_a_recurrent_kernel_of_no_cell_is_told(shape):
+    odd = {"input_kernel": np.zeros((3, 4)), "recurrent_kernel": np.zeros(shape), "bias": np.zeros(4)}
+    with pytest.raises(UsageError, match=r"recurrent_kernel.*found shape .*expected \[H H\], \[H 3H\] or \[H 4H\]"):
+        to_pytorch(odd)
+
+
 def test_learned_carry_keeps_its_place_under_reordering(tmp_path):
     """Only arrays with gates side by side are cut into blocks, although H divides by four too."""
     params, like = params_of("learned", 1, False)

@@ -8,7 +8,7 @@ import pytest
 from cases import CELLS, HIDDEN_SIZE, INPUT_SIZE, ORACLES, SWEPT, assert_close, carry_of, inputs, noisy, weights_of
 
 from seqjax.errors import UsageError
-from seqjax.recurrent import elman, gru, lstm, output_head, sweep, unroll
+from seqjax.recurrent import elman, gru, layer_norm_lstm, lstm, output_head, sweep, unroll
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -98,7 +98,17 @@ def test_wrong_weights_are_named(name, runner, monkeypatch):
     columns = params["bias"].shape[0]
     with pytest.raises(UsageError, match=rf"params\['bias'\]: found shape \({columns - 1},\), expected \({columns},\)"):
         runner(cell, params | {"bias": params["bias"][1:]}, xs)
-    with pytest.raises(UsageError, match=rf"input_kernel.*found shape \({INPUT_SIZE}, .*expected \({INPUT_SIZE - 1},"):
+    of_inputs = rf"expected \({INPUT_SIZE - 1}, .*for inputs of size {INPUT_SIZE - 1}"
+    with pytest.raises(UsageError, match=rf"input_kernel.*found shape \({INPUT_SIZE}, .*{of_inputs}"):
         runner(cell, params, xs[..., 1:])
     with pytest.raises(UsageError, match="params: found tuple, expected a dict"):
         runner(cell, tuple(params.values()), xs, cell.initial_carry(params, 2))
+
+
+@pytest.mark.parametrize("make", [elman, gru, lstm, layer_norm_lstm])
+def test_no_units_are_refused(make):
+    with pytest.raises(UsageError, match="hidden_size=0"):
+        make(0)
+    if make is lstm:
+        with pytest.raises(UsageError, match="projection_size=0"):
+            lstm(2, projection_size=0)

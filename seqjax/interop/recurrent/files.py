@@ -47,16 +47,18 @@ def load_weights(path: str | Path, like: Weights) -> Params:
     if order is None:
         raise UsageError(f"{path}: found no {GATE_ORDER!r}, expected one such as i,f,g,o beside the arrays")
     layers = stack_of(like, OWN_NAMES)
+    found = order.replace(",", "")
+    for layer in layers:
+        # before the names: of another cell's file this says more than a list of them
+        if sorted(found) != sorted(layer.gates):
+            raise UsageError(f"{path}: found the gate order {order}, expected an order of {','.join(layer.gates)}")
     expected = {f"{layer.name}/{name}" for layer in layers for name in layer.params}
     if set(arrays) != expected:
         unknown, missing = sorted(set(arrays) - expected), sorted(expected - set(arrays))
         raise UsageError(f"{path}: unknown weights {unknown}, missing weights {missing}")
-    found = order.replace(",", "")
     converted = []
     for layer in layers:
         weights = {name: arrays[f"{layer.name}/{name}"] for name in layer.params}
-        if sorted(found) != sorted(layer.gates):
-            raise UsageError(f"{path}: found the gate order {order}, expected an order of {','.join(layer.gates)}")
         for name in GATED:
             if name in weights and weights[name].shape[-1] % len(found) == 0:
                 weights[name] = reordered(weights[name], found, layer.gates)

@@ -55,10 +55,13 @@ def stack_of(params: Weights, known: Sequence[str] = SHARED_NAMES) -> list[Layer
                 f"params[{name!r}]: found the weights {sorted(weights)}, expected some of {list(known)}; "
                 f"unknown {unknown}, missing {missing}"
             )
-        shape = weights["recurrent_kernel"].shape
-        hidden_size = weights["projection"].shape[0] if "projection" in weights else shape[0]
-        gates = GATES.get(shape[1] // hidden_size)
-        if gates is None or shape[1] % hidden_size:
+        shape, *projection = (weights[kind].shape for kind in ("recurrent_kernel", "projection") if kind in weights)
+        gates = None
+        if all(len(s) == 2 and s[0] for s in (shape, *projection)):
+            hidden_size = projection[0][0] if projection else shape[0]
+            num_gates, left_over = divmod(shape[1], hidden_size)
+            gates = None if left_over else GATES.get(num_gates)
+        if gates is None:
             raise UsageError(
                 f"params[{name!r}]['recurrent_kernel']: found shape {shape}, expected [H H], [H 3H] or [H 4H]"
             )
