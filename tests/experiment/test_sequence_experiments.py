@@ -290,6 +290,8 @@ def test_samples_go_on_from_the_prompt_and_pages_show_them_as_they_are():
     assert len(sample(params, key, prompt="Ω", length=3)) == 3
     with pytest.raises(UsageError, match="prompt=''"):
         sample(params, key, prompt="")
+    with pytest.raises(UsageError, match="temperature=-1"):
+        sample(params, key, temperature=-1.0)
     figure = pages({"a": "$x$ is $y\n\n" + "long " * 20, "b": "tab\tand\x00"}, columns=40, lines=3)
     figure.savefig(io.BytesIO())
     assert figure.axes[0].texts[0].get_text() == "$x$ is $y\n\n" + ("long " * 8)
