@@ -43,7 +43,7 @@ class Config:
     activation: Activation = "tanh"
     """Of the hidden layers."""
     schedule: Literal["staged", "constant", "cosine"] = "cosine"
-    """Learning rate over the run; staged is that of Burda et al. 2016."""
+    """Learning rate over the run; staged is that of Burda et al. 2016, by passes over the data."""
     learning_rate: float = 3e-3
     """Its peak."""
     steps: int = 8000
@@ -96,7 +96,8 @@ def build(config: Config) -> Experiment:
         value, log_likelihood, kl = bound(params, shown, draws_key)
         return -value, train.Aux({"reconstruction": -log_likelihood, "kl": kl})
 
-    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps)
+    epoch_steps = data.train.num_examples / config.batch_size
+    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps, epoch_steps=epoch_steps)
     start = functools.partial(initial, model, mean=mean, num_conditions=count)
     learner = train.minimise(loss, start, optax.adam(rate, eps=1e-4))
     phase = Phase("train", learner, config.steps, config.batch_size, config.chapter_steps)

@@ -52,7 +52,7 @@ class Config:
     gradient: Literal["plain", "doubly_reparameterised"] = "plain"
     """Of the encoder: as it is, or that of Tucker et al. 2019, of the same expectation and less variance."""
     schedule: Literal["staged", "constant", "cosine"] = "cosine"
-    """Learning rate over the run; staged is that of Burda et al. 2016."""
+    """Learning rate over the run; staged is that of Burda et al. 2016, by passes over the data."""
     learning_rate: float = 3e-3
     """Its peak."""
     steps: int = 8000
@@ -113,7 +113,8 @@ def build(config: Config) -> Experiment:
         terms = {"reconstruction": -draws.log_likelihood.mean(axis=1), "kl": draws.kl_of_units.sum(axis=1)}
         return -bound, train.Aux(terms)
 
-    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps)
+    epoch_steps = data.train.num_examples / config.batch_size
+    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps, epoch_steps=epoch_steps)
     learner = train.minimise(loss, functools.partial(initial, model, mean=mean), optax.adam(rate, eps=1e-4))
     phase = Phase("train", learner, config.steps, config.batch_size, config.chapter_steps)
 

@@ -62,7 +62,7 @@ class Config:
     free_bits: float = 0.0
     """Nats that each unit costs at least in training."""
     schedule: Literal["staged", "constant", "cosine"] = "cosine"
-    """Learning rate over the run; staged is that of Burda et al. 2016."""
+    """Learning rate over the run; staged is that of Burda et al. 2016, by passes over the data."""
     learning_rate: float = 3e-3
     """Its peak."""
     steps: int = 8000
@@ -134,7 +134,8 @@ def build(config: Config) -> Experiment:
         bound = bounds.evidence_lower_bound(log_likelihood, charged, beta=beta(state.step))
         return -bound, train.Aux({"reconstruction": -log_likelihood, "kl": kl})
 
-    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps)
+    epoch_steps = data.train.num_examples / config.batch_size
+    rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps, epoch_steps=epoch_steps)
     learner = train.minimise(loss, functools.partial(initial, model, mean=mean), optax.adam(rate, eps=1e-4))
     phase = Phase("train", learner, config.steps, config.batch_size, config.chapter_steps)
 

@@ -54,13 +54,13 @@ def test_schedules_by_hand():
     assert [float(constant(s)) for s in (0, 2, 4, 99)] == pytest.approx([0.0, 1.0, 2.0, 2.0])
     assert train.schedule("constant", 2.0, steps=100) == 2.0
     assert float(train.schedule("cosine", 2.0, steps=100)(50)) == pytest.approx(1.0)
-    staged = train.schedule("staged", 2.0, steps=104, warmup_steps=4)
-    assert [float(staged(s)) for s in (0, 2, 104)] == pytest.approx([0.0, 1.0, 0.2])
+    staged = train.schedule("staged", 2.0, steps=9, epoch_steps=1, warmup_steps=4)
+    assert [float(staged(s)) for s in (0, 2, 4, 3284)] == pytest.approx([0.0, 1.0, 2.0, 0.2])
 
 
-def test_stages_of_the_full_protocol_are_those_of_the_paper():
+def test_stages_of_the_protocol_are_those_of_the_paper():
     # one pass a step: 3^i passes at each rate
-    rates = np.asarray(jax.vmap(train.schedule("staged", 1e-3, steps=3280))(jnp.arange(3300)))
+    rates = np.asarray(jax.vmap(train.schedule("staged", 1e-3, steps=9, epoch_steps=1))(jnp.arange(3300)))
     ends = np.cumsum([3**i for i in range(8)])
     assert ends[-1] == 3280
     expected = [1e-3, 7.2e-4, 5.2e-4, 3.7e-4, 2.7e-4, 1.9e-4, 1.4e-4, 1e-4]
@@ -70,13 +70,13 @@ def test_stages_of_the_full_protocol_are_those_of_the_paper():
     assert (rates[3280:] == rates[3279]).all()
 
 
-def test_stages_are_scaled_to_the_run():
-    rates = np.asarray(jax.vmap(train.schedule("staged", 1e-2, steps=32_800))(jnp.arange(32_800)))
-    assert rates[9] == rates[0] == pytest.approx(1e-2)
-    assert rates[10] < rates[9]
-    assert rates[-1] == pytest.approx(1e-3)
-    # two thirds of a run are at the last rate
-    assert (rates == rates[-1]).mean() == pytest.approx(2187 / 3280, abs=1e-3)
+def test_stages_go_by_passes_over_the_data():
+    rates = np.asarray(jax.vmap(train.schedule("staged", 1e-2, steps=9, epoch_steps=2.5))(jnp.arange(40)))
+    assert np.flatnonzero(np.diff(rates)).tolist() == [1, 9, 31]  # after 2.5, 10 and 32.5 steps, rounded
+    with pytest.raises(UsageError, match="epoch_steps=None"):
+        train.schedule("staged", 1e-2, steps=9)
+    with pytest.raises(UsageError, match="epoch_steps=0"):
+        train.schedule("staged", 1e-2, steps=9, epoch_steps=0)
 
 
 def test_clipping_bounds_the_update():

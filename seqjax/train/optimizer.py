@@ -39,9 +39,17 @@ def optimizer(
 
 
 def schedule(
-    kind: Literal["constant", "cosine", "staged"], peak: float, *, steps: int, warmup_steps: int = 0
+    kind: Literal["constant", "cosine", "staged"],
+    peak: float,
+    *,
+    steps: int,
+    epoch_steps: float | None = None,
+    warmup_steps: int = 0,
 ) -> float | optax.Schedule:
-    """A learning rate over `steps`: constant, half a cosine down to zero, or `staged`; after a linear warm-up."""
+    """A learning rate over `steps`: constant, half a cosine down to zero, or `staged`; after a linear warm-up.
+
+    epoch_steps: of one pass over the data, for `staged` alone.
+    """
     require(0 < peak < math.inf, "learning_rate", peak, "a positive finite number")
     require(warmup_steps >= 0, "warmup_steps", warmup_steps, "0 or more")
     if kind == "constant" and warmup_steps == 0:
@@ -53,18 +61,20 @@ def schedule(
         case "cosine":
             after = optax.cosine_decay_schedule(peak, left)
         case "staged":
-            after = staged(peak, steps=left)
+            require(epoch_steps is not None, "epoch_steps", epoch_steps, "the steps of a pass over the data")
+            after = staged(peak, epoch_steps=epoch_steps)
     if warmup_steps == 0:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), after], [warmup_steps])
 
 
-def staged(peak: float, *, steps: int) -> optax.Schedule:
+def staged(peak: float, *, epoch_steps: float) -> optax.Schedule:
     """Eight constant rates from `peak` down to a tenth of it, each held three times as long as the one before.
 
     Source: Burda, Grosse & Salakhutdinov 2016, section 5: 3^i passes over the data at `peak * 10^(-i / 7)` for i from 0
-    to 7, 3,280 passes in all, here scaled to the number of steps.
+    to 7, 3,280 passes in all; the last rate stays.
     """
-    ends = [round(steps * (3 ** (i + 1) - 1) / (3**NUM_STAGES - 1)) for i in range(NUM_STAGES - 1)]
+    require(epoch_steps > 0, "epoch_steps", epoch_steps, "a positive number")
+    ends = [round(epoch_steps * (3 ** (i + 1) - 1) / 2) for i in range(NUM_STAGES - 1)]
     rates = peak * 10.0 ** (-jnp.arange(NUM_STAGES) / (NUM_STAGES - 1))
     return lambda step: rates[jnp.searchsorted(jnp.asarray(ends), step, side="right")]
