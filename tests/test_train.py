@@ -54,13 +54,13 @@ def test_schedules_by_hand():
     assert [float(constant(s)) for s in (0, 2, 4, 99)] == pytest.approx([0.0, 1.0, 2.0, 2.0])
     assert train.schedule("constant", 2.0, steps=100) == 2.0
     assert float(train.schedule("cosine", 2.0, steps=100)(50)) == pytest.approx(1.0)
-    staged = train.schedule("staged", 2.0, steps=9, epoch_steps=1, warmup_steps=4)
+    staged = train.schedule("staged", 2.0, steps=9, epoch_steps=1.0, warmup_steps=4)
     assert [float(staged(s)) for s in (0, 2, 4, 3284)] == pytest.approx([0.0, 1.0, 2.0, 0.2])
 
 
 def test_stages_of_the_protocol_are_those_of_the_paper():
     # one pass a step: 3^i passes at each rate
-    rates = np.asarray(jax.vmap(train.schedule("staged", 1e-3, steps=9, epoch_steps=1))(jnp.arange(3300)))
+    rates = np.asarray(jax.vmap(train.schedule("staged", 1e-3, steps=9, epoch_steps=1.0))(jnp.arange(3300)))
     ends = np.cumsum([3**i for i in range(8)])
     assert ends[-1] == 3280
     expected = [1e-3, 7.2e-4, 5.2e-4, 3.7e-4, 2.7e-4, 1.9e-4, 1.4e-4, 1e-4]
@@ -76,7 +76,7 @@ def test_stages_go_by_passes_over_the_data():
     with pytest.raises(UsageError, match="epoch_steps=None"):
         train.schedule("staged", 1e-2, steps=9)
     with pytest.raises(UsageError, match="epoch_steps=0"):
-        train.schedule("staged", 1e-2, steps=9, epoch_steps=0)
+        train.schedule("staged", 1e-2, steps=9, epoch_steps=0.0)
 
 
 def test_clipping_bounds_the_update():
