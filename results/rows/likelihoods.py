@@ -15,7 +15,7 @@ PUBLISHED_EPOCHS = 3280
 def importance_row(samples: int, published: float, *, under: str = "") -> Row:
     return Row(
         name=f"iwae_mnist_k{samples}",
-        title=f"bound of {samples} draws, MNIST, one layer of latents",
+        title=f"bound of {samples} draw{'s' * (samples > 1)}, MNIST, one layer of latents",
         experiment="iwae",
         flags=f"--dataset mnist {ONE_LAYER} --samples {samples} {TEN_EPOCHS}",
         metric="iwae/nll",
@@ -31,7 +31,7 @@ def two_layer_row(experiment: str, samples: int, published: float) -> Row:
     row = f"{experiment}2_mnist_k{samples}"
     return Row(
         name=row,
-        title=f"{experiment.upper()} with two layers of latents and {samples} draws, MNIST",
+        title=f"{experiment.upper()} with two layers of latents and {samples} draw{'s' * (samples > 1)}, MNIST",
         experiment=experiment,
         flags=f"--dataset mnist {TWO_LAYERS} --samples {samples} --steps 8940 --chapter-steps 2980 --seeds 1",
         metric=f"{experiment}/nll",
