@@ -35,7 +35,7 @@ from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.series_samplers import gaussian_series, noise_about_mean
 from seqjax.experiment import main
 from seqjax.galleries.generated_series import series_rows, spectra, spread_over_time
-from seqjax.models.recurrent_gan import SeriesCritic, SeriesGenerator, series_noise
+from seqjax.models.recurrent_gan import SeriesCritic, SeriesGenerator, series_noise, step_moments
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.types import Experiment, Phase, Split
 
@@ -55,15 +55,15 @@ class Config:
     """What the players pay."""
     penalty: Literal["none", "gradient", "r1"] = "gradient"
     """On the critic's gradient: its norm to be 1 between real and generated series, or small at real ones."""
-    penalty_weight: float = 10.0
-    """Weight of the penalty: usually 10 for gradient, about 1 for r1."""
+    penalty_weight: float = 1.0
+    """Weight of the penalty; images take 10 for gradient, these series 1."""
     clip_weights: float | None = None
     """Keep the critic's weights within this of 0."""
     cell: CellName = "gru"
     """The recurrence of both players: Elman's with tanh, GRU or LSTM."""
-    generator_size: int = 32
+    generator_size: int = 48
     """Units of a layer of the generator."""
-    critic_size: int = 32
+    critic_size: int = 48
     """Units of a layer of the critic."""
     num_layers: int = 1
     """Layers of each."""
@@ -79,11 +79,11 @@ class Config:
     """Second-moment decay of Adam: a steep place of the penalty must not slow down a thousand steps after it."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Learning rate over the run."""
-    critic_steps: int = 3
+    critic_steps: int = 2
     """Updates of the critic in a step, each on series of its own."""
     ema_decay: float | None = 0.999
     """A moving average of the generator with this decay is evaluated."""
-    steps: int = 3000
+    steps: int = 4000
     """Training steps."""
     batch_size: int = 64
     """Series that an update sees, over all devices."""
@@ -131,18 +131,19 @@ def build(config: Config) -> Experiment:
     objective = getattr(adversarial_losses, config.objective)
 
     cell = cell_function(config.cell)
-    generator = SeriesGenerator(cell, config.generator_size, num_features, config.num_layers)
+    moments = step_moments(data.train.fields["x"])
+    generator = SeriesGenerator(cell, config.generator_size, num_features, config.num_layers, output="linear")
     critic = SeriesCritic(cell, config.critic_size, config.num_layers)
     noise_sizes = {"length": config.length, "step_size": config.step_noise, "held_size": config.held_noise}
     some_noise = jnp.zeros((1, 2, config.step_noise + config.held_noise))
-    some_series = jnp.zeros((1, 2, num_features))
+    some_series = jnp.zeros((1, 2, 2 * num_features))
 
     def made(params, key, index):
         """A series for each index."""
-        return generator.apply(params, series_noise(key, index, **noise_sizes))
+        return moments.placed(generator.apply(params, series_noise(key, index, **noise_sizes)))
 
     def critic_loss(params, batch, key, state, *, axis_name):
-        real, fake = batch["x"], made(state.params["generator"], key, batch["index"])
+        real, fake = map(moments.seen, (batch["x"], made(state.params["generator"], key, batch["index"])))
         real_logits, fake_logits = jnp.split(critic.apply(params, jnp.concatenate([real, fake])), 2)
         terms = {"real": objective.real(real_logits), "fake": objective.fake(fake_logits)}
         cost = terms["real"] + terms["fake"]
@@ -158,7 +159,7 @@ def build(config: Config) -> Experiment:
         return gradient_penalty(scores, real, fake, jax.random.fold_in(key, 1), batch["index"])
 
     def generator_loss(params, batch, key, state, *, axis_name):
-        logits = critic.apply(state.params["critic"], made(params, key, batch["index"]))
+        logits = critic.apply(state.params["critic"], moments.seen(made(params, key, batch["index"])))
         return objective.generator(logits), train.Aux({})
 
     def optimizer(updates):
@@ -198,7 +199,7 @@ def build(config: Config) -> Experiment:
         indices = Split({"x": jnp.arange(count)})
         return per_example(lambda batch: made(params["generator"], key, batch["index"]), indices)
 
-    logits_of = jax.jit(critic.apply)
+    logits_of = jax.jit(lambda params, x: critic.apply(params, moments.seen(x)))
     train_x, test_x = (np.asarray(split.fields["x"]) for split in (data.train, data.test))
     count = len(train_x) + len(test_x)  # as many generated series as real ones
     compared = min(VALIDATED, data.validation.num_examples, len(test_x))

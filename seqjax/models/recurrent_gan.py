@@ -6,10 +6,12 @@ Source: Esteban, Hyland & Ratsch, "Real-valued (medical) time series generation 
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -22,11 +24,45 @@ from seqjax.recurrent.bptt import Residuals
 from seqjax.types import Cell, Key
 
 
+class StepMoments(NamedTuple):
+    """What both players measure in: means and deviations `[T D]` of the values at each step, and of their changes.
+
+    Series that begin nearly alike and then part differ by small amounts early and by large ones late. In units of each
+    step's own deviation, and beside their changes from step to step, a critic finds either fault as easily.
+    """
+
+    mean: Float[np.ndarray, "T D"]
+    stddev: Float[np.ndarray, "T D"]
+    mean_change: Float[np.ndarray, "T D"]
+    stddev_change: Float[np.ndarray, "T D"]
+
+    def placed(self, z: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Series whose values lie `z` deviations from the means; what never varies keeps its value."""
+        return self.mean[None] + self.stddev[None] * z
+
+    def seen(self, x: Float[Array, "B T D"]) -> Float[Array, "B T 2*D"]:
+        """Values, then changes from the step before (0 at the first), in deviations from their means."""
+        changes = jnp.pad(x[:, 1:] - x[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        parts = ((x, self.mean, self.stddev), (changes, self.mean_change, self.stddev_change))
+        return jnp.concatenate([(v - m[None]) / jnp.where(s > 0, s, 1)[None] for v, m, s in parts], axis=-1)
+
+
+def step_moments(series: Float[np.ndarray, "N T D"]) -> StepMoments:
+    """Of training series; deviations within rounding of their values count as 0."""
+    series = series.astype(np.float64)
+    changes = np.diff(series, axis=1, prepend=series[:, :1])
+    found = []
+    for values in (series, changes):
+        mean, stddev = values.mean(axis=0), values.std(axis=0)
+        found += [mean, np.where(stddev > 1e-6 * np.abs(series).max(axis=(0, 1)), stddev, 0)]
+    return StepMoments(*(values.astype(np.float32) for values in found))
+
+
 class SeriesGenerator(nn.Module):
     """Series [B T D] from noise [B T Z]: step t is made of the noise up to t alone.
 
     cell: `hidden_size -> Cell`.
-    output: what is done to the readout, `sigmoid` for values in [0, 1].
+    output: what is done to the readout, `sigmoid` for values in [0, 1], `linear` for those that `StepMoments` places.
     residuals: as of `RNN`; `None` for the plain scan.
 
     Params: `RNN`'s own under `recurrence`, and `readout` with `kernel [H D]` and `bias [D]`.

@@ -140,8 +140,10 @@ def test_windows_of_a_users_series_come_back_in_its_own_units(tmp_path):
     assert experiment.data.train.fields["x"].shape == (35, 12, 3)
     found = np.asarray(experiment.functions["generate"](start.params, jax.random.key(0), 5))
     assert found.shape == (5, 12, 3)
-    assert 999 <= found[..., 0].min() <= found[..., 0].max() <= 1001
-    assert 0 <= found[..., 2].min() <= found[..., 2].max() <= 59
+    assert np.abs(found[..., 0] - 1000).max() < 5
+    np.testing.assert_array_equal(found[..., 1], 3)
+    # untrained, about the mean of the windows at each step
+    assert np.abs(found[..., 2].mean(axis=0) - np.arange(24, 36)).max() < 15
     again = experiment.functions["generate"](start.params, jax.random.key(0), 3)
     np.testing.assert_allclose(again, found[:3], rtol=1e-5)
     assert np.isfinite(experiment.validate(start, experiment.data.validation, jax.random.key(0)))
@@ -163,7 +165,7 @@ def test_verdicts(coverage, separated, verdict):
         (["--length", "1"], ["length=1", "at least 2 steps"]),
         (["--held-noise", "0", "--step-noise", "0"], ["step_noise=0", "1 or more"]),
         (["--held-noise", "-1"], ["held_noise=-1"]),
-        (["--penalty", "none"], ["penalty_weight=10.0", "0 without"]),
+        (["--penalty", "none"], ["penalty_weight=1.0", "0 without"]),
         (["--second-momentum", "1"], ["second_momentum=1"]),
         (["--clip-weights", "0"], ["clip_weights=0"]),
         (["--repeats", "0"], ["repeats=0"]),

@@ -9,7 +9,7 @@ import pytest
 
 from seqjax.adversarial_losses import gradient_penalty
 from seqjax.errors import UsageError
-from seqjax.models.recurrent_gan import SeriesCritic, SeriesGenerator, series_noise
+from seqjax.models.recurrent_gan import SeriesCritic, SeriesGenerator, series_noise, step_moments
 from seqjax.recurrent import gru, lstm
 
 CELLS = {"gru": gru, "lstm": lstm}
@@ -139,3 +139,31 @@ def test_noise_belongs_to_the_example_and_what_is_held_stays():
             series_noise(jax.random.key(0), jnp.arange(2), length=3, **sizes)
     with pytest.raises(UsageError, match="length=0"):
         series_noise(jax.random.key(0), jnp.arange(2), length=0, step_size=1, held_size=0)
+
+
+def test_moments_bring_values_and_changes_to_mean_0_and_deviation_1():
+    x = (3 + np.arange(1.0, 7)[None, :, None] * RNG.normal(size=(500, 6, 3))).astype(np.float32)
+    moments = step_moments(x)
+    seen = np.asarray(moments.seen(jnp.asarray(x)))
+    assert seen.shape == (500, 6, 6)
+    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(seen[:, :, :3].std(axis=0), 1, rtol=1e-4)
+    np.testing.assert_allclose(seen[:, 1:, 3:].std(axis=0), 1, rtol=1e-4)
+    # no change leads to the first step
+    np.testing.assert_array_equal(seen[:, 0, 3:], 0)
+    # by hand: the change from step 1 to step 2 of one value
+    changes = x[:, 2, 1].astype(np.float64) - x[:, 1, 1]
+    np.testing.assert_allclose(seen[:, 2, 4], (changes - changes.mean()) / changes.std(), atol=1e-4)
+    # what is placed is seen where it was placed
+    z = jnp.asarray(RNG.normal(size=(4, 6, 3)), jnp.float32)
+    np.testing.assert_allclose(moments.seen(moments.placed(z))[:, :, :3], z, atol=1e-4)
+
+
+def test_moments_of_what_never_varies():
+    x = np.full((20, 4, 2), 0.1, np.float32)
+    x[:, :, 1] += RNG.normal(size=(20, 4))
+    moments = step_moments(x)
+    made = np.asarray(moments.placed(jnp.asarray(RNG.normal(size=(5, 4, 2)), jnp.float32)))
+    np.testing.assert_array_equal(made[:, :, 0], np.float32(0.1))
+    assert made[:, :, 1].std() > 0.5
+    assert np.isfinite(moments.seen(jnp.asarray(made))).all()
