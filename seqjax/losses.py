@@ -14,8 +14,16 @@ def _sum_per_example(values: Float[Array, "B ..."]) -> Float[Array, "B"]:
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
-def squared_error(predictions: Float[Array, "B ..."], targets: Float[Array, "B ..."]) -> Float[Array, "B"]:
-    """Summed squared difference of each example."""
+def squared_error(
+    predictions: Float[Array, "B ..."], targets: Float[Array, "B ..."], *, mask: Bool[Array, "B ..."] | None = None
+) -> Float[Array, "B"]:
+    """Summed squared difference of each example.
+
+    mask: the values that count, over the leading axes; neither value nor gradient depends on what the others hold.
+    """
+    if mask is not None:
+        mask = mask.reshape(mask.shape + (1,) * (predictions.ndim - mask.ndim))
+        predictions, targets = jnp.where(mask, predictions, 0), jnp.where(mask, targets, 0)
     return _sum_per_example(jnp.square(predictions - targets))
 
 

@@ -21,6 +21,16 @@ def test_squared_error_sums_over_every_axis_but_the_first():
     np.testing.assert_allclose(losses.squared_error(images, jnp.zeros_like(images)), expected)
 
 
+def test_squared_error_under_a_mask_ignores_the_rest_and_its_gradient():
+    mask = jnp.asarray([[True, False, True], [False, True, True]])
+    spoilt = jnp.where(mask, Y, jnp.nan)
+    np.testing.assert_allclose(losses.squared_error(spoilt, X, mask=mask), [0.25 + 1.0, 4.0 + 0.0625])
+    slopes = jax.grad(lambda y: losses.squared_error(y, X, mask=mask).sum())(spoilt)
+    np.testing.assert_allclose(slopes, np.where(mask, 2 * (Y - X), 0))
+    # over the leading axes
+    np.testing.assert_allclose(losses.squared_error(Y, X, mask=jnp.asarray([True, False])), [3.5, 0.0])
+
+
 def test_cross_entropy_equals_optax_and_its_gradient():
     np.testing.assert_allclose(
         losses.bernoulli_cross_entropy(Y, X), optax.sigmoid_binary_cross_entropy(Y, X).sum(axis=1), rtol=1e-6

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from seqjax.data.batches import intensities
 from seqjax.models.vae import VAE, Condition, Draws, standard_noise
@@ -21,13 +21,16 @@ def posterior_draws(
     samples: Int[Array, "K"],
     *,
     condition: Condition = None,
+    mask: Bool[Array, "B ..."] | None = None,
 ) -> Draws:
     """Draws number `samples` of the latents of each example of `batch["x"] [B ...]`, and what they cost.
 
     A draw depends on the key, the example's `batch["index"]` and its own number alone.
+    mask: of the shape of x, the values whose likelihood counts.
     """
     epsilon = standard_noise(key, batch["index"], samples, model.latent_sizes)
-    return model.apply(params, flat(batch["x"]), epsilon, condition)
+    mask = None if mask is None else flat(mask)
+    return model.apply(params, flat(batch["x"]), epsilon, condition, mask=mask)
 
 
 def generated(model: VAE, params: Params, key: Key, num_examples: int, condition: Condition = None) -> Array:
@@ -113,5 +116,5 @@ def functions(model: VAE) -> dict[str, Callable[..., Any]]:
     }
 
 
-def flat(x: Float[Array, "B ..."]) -> Float[Array, "B D"]:
+def flat(x: Shaped[Array, "B ..."]) -> Shaped[Array, "B D"]:
     return x.reshape(x.shape[0], -1)

@@ -25,11 +25,13 @@ def posterior_draws(
 ) -> Draws:
     """Draws number `samples` of the latents of each sequence of `batch`, fields `x` and `length`, and what they cost.
 
-    A draw depends on the key, the example's `batch["index"]` and its own number alone.
+    A draw depends on the key, the example's `batch["index"]` and its own number alone. With a field `mask` the
+    likelihood is that of the values under it.
     dropout_key: of the step, in training.
     """
     (epsilon,) = standard_noise(key, batch["index"], samples, (model.latent_size,))
-    return model.apply(params, batch["x"], batch["length"], epsilon, key=dropout_key, index=batch["index"])
+    options = {"mask": batch.get("mask"), "key": dropout_key, "index": batch["index"]}
+    return model.apply(params, batch["x"], batch["length"], epsilon, **options)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "length"))

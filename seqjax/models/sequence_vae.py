@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from seqjax import losses, noise
 from seqjax.data.sequences import Likelihood
@@ -60,10 +60,20 @@ class StepLikelihood:
         return Gaussian(mean, floored(log_stddev, math.log(self.min_stddev)))
 
     def negative_log_likelihood(
-        self, outputs: Float[Array, "B T O"], x: Sequence, lengths: Int[Array, "B"]
+        self,
+        outputs: Float[Array, "B T O"],
+        x: Sequence,
+        lengths: Int[Array, "B"],
+        *,
+        mask: Bool[Array, "B T ..."] | None = None,
     ) -> Float[Array, "B"]:
-        """-log p(x) in nats, summed over the steps within each length; what is past it does not matter."""
+        """-log p(x) in nats, summed over the steps within each length; what is past it does not matter.
+
+        mask: the values of x that count besides.
+        """
         valid = jnp.arange(x.shape[1])[None, :] < lengths[:, None]
+        if mask is not None:
+            valid = mask & valid.reshape(valid.shape + (1,) * (mask.ndim - 2))
         match self.likelihood:
             case "bernoulli":
                 return losses.bernoulli_cross_entropy(outputs, x.astype(outputs.dtype), mask=valid)
@@ -224,11 +234,13 @@ class SequenceVAE(nn.Module):
         lengths: Int[Array, "B"],
         epsilon: Float[Array, "B K Z"],
         *,
+        mask: Bool[Array, "B T ..."] | None = None,
         key: Key | None = None,
         index: Int[Array, "B"] | None = None,
     ) -> Draws:
         """The draws that lie `epsilon` standard deviations from the mean; log p(x | z) with the true steps before.
 
+        mask: the values whose likelihood counts; what the others hold is read nevertheless.
         key, index: for the decoder's dropout in training, one mask for all draws of an example.
         """
         posterior = self.encoder(self.steps.seen(x), lengths)
@@ -240,9 +252,9 @@ class SequenceVAE(nn.Module):
             return jnp.repeat(rows, count, axis=0)
 
         x, lengths = repeated(x), repeated(lengths)
-        index = None if index is None else repeated(index)
+        index, mask = (None if rows is None else repeated(rows) for rows in (index, mask))
         outputs = self.outputs(x, z.reshape(-1, self.latent_size), lengths, key=key, index=index)
-        nats = self.steps.negative_log_likelihood(outputs, x, lengths)
+        nats = self.steps.negative_log_likelihood(outputs, x, lengths, mask=mask)
         log_prior = (-0.5 * jnp.square(z) - LOG_SQRT_2_PI).sum(axis=-1)
         log_posterior = (-0.5 * jnp.square(epsilon) - posterior.log_stddev - LOG_SQRT_2_PI).sum(axis=-1)
         kl = gaussian_kl_of_values(*posterior)

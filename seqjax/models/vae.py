@@ -5,6 +5,7 @@ top down by p(z_l | z_{l+1}), where the top layer's p is the standard normal.
 Sources: Kingma & Welling 2014; Burda, Grosse & Salakhutdinov 2016 (several layers); Sohn, Lee & Yan 2015 (condition).
 """
 
+import functools
 import math
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import logit
 
 from seqjax import losses, noise
@@ -167,8 +168,18 @@ class VAE(nn.Module):
         upper = zip(self.hidden[1:], self.latent_sizes[:-1], strict=True)
         self.p = [data_layer, *(GaussianLayer(hidden[::-1], below, self.activation) for hidden, below in upper)]
 
-    def __call__(self, x: Float[Array, "B D"], epsilon: Latents, condition: Condition = None) -> Draws:
-        """The draws that lie `epsilon` standard deviations from their means, layer by layer."""
+    def __call__(
+        self,
+        x: Float[Array, "B D"],
+        epsilon: Latents,
+        condition: Condition = None,
+        *,
+        mask: Bool[Array, "B D"] | None = None,
+    ) -> Draws:
+        """The draws that lie `epsilon` standard deviations from their means, layer by layer.
+
+        mask: the values whose likelihood counts; what the others hold is read by q nevertheless.
+        """
         latents, posteriors = self.draw(x, epsilon, condition)
         priors = [self.p[layer](latents[layer], condition) for layer in range(1, len(latents))]
         log_q = sum(_values_at(q, e).sum(axis=-1) for q, e in zip(posteriors, epsilon, strict=True))
@@ -177,7 +188,7 @@ class VAE(nn.Module):
             for q, e, p, z in zip(posteriors[:-1], epsilon[:-1], priors, latents[:-1], strict=True)
         )
         kl = (*drawn, gaussian_kl_of_values(*posteriors[-1]))
-        log_likelihood = self.log_likelihood(x, latents[0], condition)
+        log_likelihood = self.log_likelihood(x, latents[0], condition, mask=mask)
         return Draws(latents, posteriors, log_likelihood, _log_prior(priors, latents), log_q, kl)
 
     def draw(
@@ -201,12 +212,21 @@ class VAE(nn.Module):
         priors = [self.p[layer](latents[layer], condition) for layer in range(1, len(latents))]
         return self.log_likelihood(x, latents[0], condition) + _log_prior(priors, latents)
 
-    def log_likelihood(self, x: Float[Array, "B D"], z: Float[Array, "B K Z"], condition: Condition = None) -> Array:
-        """log p(x | z_0) `[B K]`."""
+    def log_likelihood(
+        self,
+        x: Float[Array, "B D"],
+        z: Float[Array, "B K Z"],
+        condition: Condition = None,
+        *,
+        mask: Bool[Array, "B D"] | None = None,
+    ) -> Array:
+        """log p(x | z_0) `[B K]`, of the values under `mask` if there is one."""
         outputs = self.p[0](z, condition)
         if self.likelihood == "bernoulli":
-            return -jax.vmap(losses.bernoulli_cross_entropy, in_axes=(1, None), out_axes=1)(outputs, x)
-        return outputs.log_density(jnp.broadcast_to(x[:, None, :], outputs.mean.shape))
+            nats = functools.partial(losses.bernoulli_cross_entropy, targets=x, mask=mask)
+            return -jax.vmap(nats, in_axes=1, out_axes=1)(outputs)
+        values = gaussian_log_density_of_values(jnp.broadcast_to(x[:, None, :], outputs.mean.shape), *outputs)
+        return (values if mask is None else jnp.where(mask[:, None, :], values, 0)).sum(axis=-1)
 
     def encode(self, x: Float[Array, "B D"], condition: Condition = None, *, layer: int = 0) -> Float[Array, "B Z"]:
         """The mean of q in that layer, of the means of the layers below it."""
