@@ -11,6 +11,8 @@ from seqjax.errors import UsageError
 from seqjax.models import sequence_encoders
 from seqjax.models.sequence import cell_function
 from seqjax.models.sequence_autoencoder import SequenceAutoencoder, observed
+from seqjax.models.sequence_vae import SequenceVAE, StepLikelihood
+from seqjax.models.vae import VAE
 
 KEY = jax.random.key(3)
 B, T, D, Z = 3, 5, 2, 2
@@ -107,6 +109,24 @@ def test_the_loss_is_the_squared_error_of_what_is_told_over_the_values_that_coun
         told, x, counts = told[:, :-1], x[:, 1:], counts[:, 1:]
     expected = [np.square(t - s)[c].sum() for t, s, c in zip(told, x, counts, strict=True)]
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vae", "sequence_vae"])
+def test_the_likelihood_of_all_values_is_that_under_a_mask_and_under_its_complement(name):
+    # by the model itself: the encoders put 0 in place of what is not observed, for a likelihood as for a posterior
+    if name == "vae":
+        model = VAE(D, ((5,),), (Z,), likelihood="gaussian")
+        x, rest, mask = X[:, 0], (), MASK[:, 1]
+    else:
+        model = SequenceVAE(GRU, StepLikelihood("gaussian", D), 4, 4, Z)
+        x, rest, mask = X, (LENGTHS,), MASK
+    epsilon = jax.random.normal(KEY, (B, 1, Z))
+    epsilon = (epsilon,) if name == "vae" else epsilon
+    params = moved(jax.jit(model.init)(KEY, x, *rest, epsilon))
+    run = jax.jit(lambda mask: model.apply(params, x, *rest, epsilon, mask=mask).log_likelihood)
+    whole, some, others = run(jnp.ones_like(mask)), run(mask), run(~mask)
+    np.testing.assert_allclose(some + others, whole, rtol=1e-5, atol=1e-5)
+    assert np.abs(np.asarray(others)[~np.asarray(mask.all(axis=tuple(range(1, mask.ndim))))]).min() > 0
 
 
 def autoencoder(**options):
