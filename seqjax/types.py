@@ -74,6 +74,7 @@ class Phase(NamedTuple):
     enter: `(previous state, training split, key) -> state`, on the host, once, before the first step; its result is
         saved before the phase starts. `None`: the first phase starts from `learner.init`, a later one goes on as it is.
     refresh: `(state, training split) -> state`, every `refresh_every` steps, at a chapter boundary.
+    finished: `state -> bool`, on the host, asked after each `refresh`; a seed of which it is true stops there.
     patience: chapters without a better validation score after which a seed stops; `None` for no early stopping.
     keep_best: evaluate the parameters with the best validation score instead of the last.
     batch_at: `(split, key, step, *, batch_size, shard, num_shards) -> batch`, pure; `None` for the split's rows in an
@@ -90,6 +91,7 @@ class Phase(NamedTuple):
     enter: Callable[[TrainState, Split, Key], TrainState] | None = None
     refresh: Callable[[TrainState, Split], TrainState] | None = None
     refresh_every: int | None = None
+    finished: Callable[[TrainState], bool] | None = None
     batch_at: Callable[..., Batch] | None = None
 
 

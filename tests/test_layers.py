@@ -6,7 +6,17 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"errors", "types", "storage"},
-    {"losses", "adversarial_losses", "densities", "bounds", "annealing", "noise", "recurrent", "data"},
+    {
+        "losses",
+        "adversarial_losses",
+        "clustering_losses",
+        "densities",
+        "bounds",
+        "annealing",
+        "noise",
+        "recurrent",
+        "data",
+    },
     {"models"},
     {"train", "evaluate", "parallel", "checkpoint", "receipt", "plots", "galleries", "interop"},
     {"experiment"},

@@ -41,6 +41,8 @@ def check_phases(experiment: Experiment, plan: Plan) -> None:
         require(1 <= phase.batch_size < 2**31, "batch_size", phase.batch_size, "1 to 2147483647")
         require(phase.chapter_steps >= 1, "chapter_steps", phase.chapter_steps, "at least 1")
         require(phase.patience is None or phase.patience >= 1, "patience", phase.patience, "at least 1")
+        if phase.finished is not None and phase.refresh is None:
+            raise UsageError(f"phase {phase.name} is asked whether it has finished after a refresh, and has none.")
         every = phase.refresh_every or phase.chapter_steps
         require(every % phase.chapter_steps == 0, "refresh_every", every, f"a multiple of {phase.chapter_steps} steps")
         if phase.batch_size % plan.devices:

@@ -129,7 +129,7 @@ def make_boundary(experiment: Experiment, phase: Phase, seeds: range) -> Any:
 
 
 def refreshed(run: Run, phase: Phase, split: Split) -> Run:
-    """The run after `phase.refresh` of every seed, where one is due."""
+    """The run after `phase.refresh` of every seed, where one is due; a seed that has `finished` with it stops."""
     if phase.refresh is None or int(run.done) % (phase.refresh_every or phase.chapter_steps):
         return run
     refreshed_states = [
@@ -137,7 +137,11 @@ def refreshed(run: Run, phase: Phase, split: Split) -> Run:
         phase.refresh(seed_state(run.states, i), split) if active else seed_state(run.states, i)
         for i, active in enumerate(np.asarray(run.active))
     ]
-    return run._replace(states=_stack(refreshed_states))
+    run = run._replace(states=_stack(refreshed_states))
+    if phase.finished is None:
+        return run
+    going_on = [not phase.finished(state) for state in refreshed_states]
+    return run._replace(active=run.active & jnp.asarray(going_on))
 
 
 def save(session: Session, run: Run) -> checkpoint.PendingSave:

@@ -29,6 +29,7 @@ class Autoencoder(nn.Module):
     """`sizes` runs from the input to the code: (784, 1000, 500, 250, 30); the decoder runs back.
 
     tied: the decoder uses the encoder's kernels transposed, with biases of its own.
+    kernel_init: of all kernels.
     active_units: how many of an example's code units stay, the largest (Makhzani & Frey 2013); `None` keeps all.
     Products are taken in `dtype` (`None`: that of input and weights); weights, code and output are at least float32.
     """
@@ -39,6 +40,7 @@ class Autoencoder(nn.Module):
     tied: bool = False
     active_units: int | None = None
     dtype: DTypeLike | None = None
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
 
     def setup(self) -> None:
         require(
@@ -48,7 +50,7 @@ class Autoencoder(nn.Module):
         require(
             units is None or 1 <= units <= self.sizes[-1], "active_units", units, f"1 to {self.sizes[-1]}, the code"
         )
-        kernel_init, bias_init = nn.initializers.glorot_uniform(), nn.initializers.zeros_init()
+        kernel_init, bias_init = self.kernel_init, nn.initializers.zeros_init()
         down = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         up = [(after, before) for before, after in reversed(down)]
         self.encoder_kernels = [self.param(f"encoder_kernel_{i}", kernel_init, shape) for i, shape in enumerate(down)]
