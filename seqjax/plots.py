@@ -197,11 +197,11 @@ def gradient_flow(curves: dict[str, Float[np.ndarray, "T"]], *, of: str = "outpu
     return figure
 
 
-def confusion(counts: Int[np.ndarray, "K K"]) -> Figure:
-    """Shares of each true class (a row) by the class that was said (a column), written where they are over 0.5 %."""
+def confusion(counts: Int[np.ndarray, "C K"], *, said: str = "class said") -> Figure:
+    """Shares of each true class (a row) by what was said (a column), written where they are over 0.5 %."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 1.2 + 0.38 * len(shares)
-    figure, axes = _subplots(1, 1, (size, size))
+    height, width = (1.2 + 0.38 * size for size in shares.shape)
+    figure, axes = _subplots(1, 1, (width, height))
     axis = axes[0][0]
     axis.grid(visible=False)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -209,8 +209,8 @@ def confusion(counts: Int[np.ndarray, "K K"]) -> Figure:
         if share >= 0.005:
             colour = "white" if share > 0.5 else "black"
             axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    classes = range(len(shares))
-    axis.set(xlabel="class said", ylabel="true class", xticks=classes, yticks=classes, title="% of the true class")
+    classes, columns = (range(size) for size in shares.shape)
+    axis.set(xlabel=said, ylabel="true class", xticks=columns, yticks=classes, title="% of the true class")
     return figure
 
 
