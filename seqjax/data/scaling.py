@@ -33,17 +33,19 @@ def standardised(data: Dataset, fields: tuple[str, ...] = ("x",)) -> tuple[Datas
     Padding and missing values are 0 as before, which is the mean now. fields: those in the units of `x`.
     """
     scale = channel_scale(data.train)
+    splits = {name: scaled(getattr(data, name), scale, fields) for name in ("train", "validation", "test")}
+    return data._replace(**splits), scale
 
-    def scaled(split: Split) -> Split:
-        seen = _observed(split)
-        values = {
-            name: np.where(seen, (split.fields[name] - scale.mean) / scale.stddev, 0).astype(np.float32)
-            for name in fields
-            if name in split.fields
-        }
-        return Split(split.fields | values)
 
-    return data._replace(train=scaled(data.train), validation=scaled(data.validation), test=scaled(data.test)), scale
+def scaled(split: Split, scale: Scale, fields: tuple[str, ...] = ("x",)) -> Split:
+    """`split` with these fields in units of the scale, and 0 where nothing was observed."""
+    seen = _observed(split)
+    values = {
+        name: np.where(seen, (split.fields[name] - scale.mean) / scale.stddev, 0).astype(np.float32)
+        for name in fields
+        if name in split.fields
+    }
+    return Split(split.fields | values)
 
 
 def _observed(split: Split) -> np.ndarray:

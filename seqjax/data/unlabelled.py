@@ -1,0 +1,84 @@
+"""Data in the form that is learned without labels: rows of values, or series with a length each, standardised."""
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from seqjax.data.batches import whole
+from seqjax.data.scaling import Scale, scaled, standardised
+from seqjax.errors import DataError, UsageError
+from seqjax.types import Batch, Dataset, Split
+
+
+def rows_or_series(data: Dataset) -> tuple[Dataset, Scale | None]:
+    """Rows `x [N D]` as they are; series `x [N T D]` standardised by the scale returned, all with `length`.
+
+    The scale is that of the training split. Raises DataError for a text.
+    """
+    ndim = len(data.train.fields["x"].shape)
+    if ndim == 1:
+        raise DataError(f"{data.name} is a text; expected rows of values, x [N D], or series, x [N T D].")
+    return (data, None) if ndim == 2 else standardised(_with_lengths(data))
+
+
+def new_batch(x: Shaped[np.ndarray, "N ..."], scale: Scale | None, length: Int[np.ndarray, "N"] | None = None) -> Batch:
+    """Rows or series that are in no split, as they come, as one batch in the form of `rows_or_series`.
+
+    scale: what that gave. length: of series; default all of them whole.
+    """
+    if scale is None:
+        return whole(Split({"x": x}))
+    fields = {"x": x} if length is None else {"x": x, "length": np.asarray(length, np.int32)}
+    return whole(_completed(scaled(Split(fields), scale)))
+
+
+def joined(data: Dataset) -> Dataset:
+    """All rows as training and as test split, for what is learned without labels and scored on the rows it has seen.
+
+    That is the published protocol of clustering. The validation rows are among them, and can decide nothing.
+    """
+    splits = (data.train, data.validation, data.test)
+    shared = [name for name in data.train.fields if all(name in split.fields for split in splits)]
+    together = Split({name: np.concatenate([split.fields[name] for split in splits]) for name in shared})
+    return data._replace(name=f"{data.name}, splits joined", train=together, test=together)
+
+
+def values_a_row(split: Split) -> float:
+    """How many values a row has; of series the mean of those within the length and observed."""
+    x, length, mask = (split.fields.get(name) for name in ("x", "length", "mask"))
+    if len(x.shape) == 2:
+        return float(x.shape[1])
+    if mask is not None:
+        return float(np.sum(mask, axis=(1, 2)).mean())
+    return float(np.mean(length)) * x.shape[2]
+
+
+def classes(data: Dataset) -> np.ndarray | None:
+    """The different labels of all splits, sorted, or None where some split has none."""
+    splits = (data.train, data.validation, data.test)
+    if any("label" not in split.fields for split in splits):
+        return None
+    return np.unique(np.concatenate([split.fields["label"] for split in splits]))
+
+
+def chosen_clusters(data: Dataset, asked: int | None) -> int:
+    """The number of clusters asked for, or else that of the classes.
+
+    Raises UsageError where it is not given by either, is below 2, or above the number of training rows.
+    """
+    known = classes(data)
+    if asked is None and known is None:
+        raise UsageError(f"clusters=None: {data.name} has no labels; expected a number of clusters, 2 or more.")
+    count = len(known) if asked is None else asked
+    if not 2 <= count <= data.train.num_examples:
+        whose = f"the classes of {data.name}" if asked is None else f"{data.name} has {data.train.num_examples} rows"
+        raise UsageError(f"clusters={count} ({whose}): expected 2 to {data.train.num_examples}; name another number.")
+    return count
+
+
+def _with_lengths(data: Dataset) -> Dataset:
+    return data._replace(**{name: _completed(getattr(data, name)) for name in ("train", "validation", "test")})
+
+
+def _completed(split: Split) -> Split:
+    x = split.fields["x"]
+    return Split({"length": np.full(x.shape[0], x.shape[1], np.int32)} | split.fields)
