@@ -1,5 +1,6 @@
 """Runs of a second, trained twice: once in one go, once stopped and continued."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,11 @@ def quickly_compiled() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-def stopped_and_continued(experiment: Experiment, folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
-    """Measures and figures of one seed, after making sure that stopping it changes no bit and all is finite."""
+def stopped_and_continued(
+    experiment: Experiment, folder: Path, *, chapters: int = 1
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Measures and figures of one seed, after making sure that all is finite, and that stopping it after so many
+    chapters, counted over all phases, changes no bit."""
     plan = make_plan(Options(seeds=1, devices=1))
 
     def trained(name, **options):
@@ -36,8 +40,9 @@ def stopped_and_continued(experiment: Experiment, folder: Path) -> tuple[dict[st
         session = make_session(experiment, plan, folder / name, **options)
         return train_phases(session, state.restore_or_start(session))
 
+    asked = itertools.count(1)
     with pytest.raises(Interrupted):
-        trained("broken", stop_requested=lambda: True)
+        trained("broken", stop_requested=lambda: next(asked) == chapters)
     broken, whole = trained("broken"), trained("whole")
     assert checkpoint.tree_sha256(broken) == checkpoint.tree_sha256(whole)
     assert rundir.read_metrics(folder / "broken") == rundir.read_metrics(folder / "whole")
