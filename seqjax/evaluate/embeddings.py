@@ -39,7 +39,12 @@ def principal_components(train: Split, size: int) -> Encoder:
     """Projections on the first `size` principal axes of the training rows, of which there may be fewer."""
     require(size >= 1, "size", size, "at least 1 component")
     pca = fitted_pca(values_of(train), size)
-    return lambda split: pca.transform(values_of(split))
+
+    def encoder(split: Split) -> Float[np.ndarray, "N Z"]:
+        # scikit-learn refuses an empty validation split
+        return pca.transform(values_of(split)) if split.num_examples else np.zeros((0, pca.n_components_))
+
+    return encoder
 
 
 def random_projection(train: Split, size: int, *, seed: int = 0) -> Encoder:

@@ -3,6 +3,7 @@
 scikit-learn computes the components; everything here runs on the host in float64.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ def values_of(split: Split) -> Float[np.ndarray, "N D"]:
     if x.ndim == 1:
         raise DataError("the data are a text, a row of characters; expected examples of several values, `x` [N D].")
     scale = 255.0 if x.dtype == np.uint8 else 1.0
-    return x.reshape(len(x), -1).astype(np.float64) / scale
+    # the size is written out, since -1 cannot be told from no rows
+    return x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64) / scale
 
 
 def mean_of(train: Float[np.ndarray, "N D"], test: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M D"]:

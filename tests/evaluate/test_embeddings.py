@@ -38,6 +38,11 @@ def test_principal_components_are_scikit_learns():
     np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-9)
 
 
+def test_components_of_an_empty_split_are_no_rows():
+    empty = Split({name: field[:0] for name, field in DATA.train.fields.items()})
+    assert principal_components(DATA.train, 3)(empty).shape == (0, 3)
+
+
 def test_random_projection_keeps_squared_lengths_on_average():
     rows = values_of(DATA.test)
     found = [random_projection(DATA.train, 4, seed=seed)(DATA.test) for seed in range(300)]
