@@ -11,26 +11,36 @@ from seqjax.evaluate.reconstruction import values_of
 from seqjax.types import Dataset, Key, Split
 
 
-def assignment_measures(row: str, clusters: Int[np.ndarray, "N"], split: Split) -> dict[str, float]:
+def assignment_measures(
+    row: str, clusters: Int[np.ndarray, "N"], split: Split, *, prefix: str = ""
+) -> dict[str, float]:
     """`row/accuracy`, `row/nmi` and `row/ari` where the split has labels, `row/silhouette`, and the clusters' sizes.
 
     The silhouette is taken among the values, whatever the clusters were found among, so that methods can be compared.
+    prefix: of the first three names, to tell them from a classifier's.
     """
     labels = labels_of(split)
-    found = {} if labels is None else clustering_scores(clusters, labels)
+    scores = {} if labels is None else clustering_scores(clusters, labels)
+    found = {f"{prefix}{measure}": value for measure, value in scores.items()}
     found |= {"silhouette": silhouette(values_of(split), clusters)} | cluster_sizes(clusters)
     return {f"{row}/{measure}": value for measure, value in found.items()}
 
 
 def baseline_measures(
-    data: Dataset, num_clusters: int, code_size: int, *, seed: int, num_starts: int = NUM_STARTS
+    data: Dataset,
+    num_clusters: int,
+    code_size: int,
+    *,
+    seed: int,
+    num_starts: int = NUM_STARTS,
+    prefix: str = "",
 ) -> dict[str, float]:
     """The rows `kmeans`, on the values, and `pca_kmeans`, on as many components; fitted on training, scored on test."""
     encoders = {"kmeans": values_of, "pca_kmeans": principal_components(data.train, code_size)}
     found = {}
     for row, encoder in encoders.items():
         clustering = k_means(encoder(data.train), num_clusters, seed=seed, num_starts=num_starts)
-        found |= assignment_measures(row, clustering.assign(encoder(data.test)), data.test)
+        found |= assignment_measures(row, clustering.assign(encoder(data.test)), data.test, prefix=prefix)
     return found
 
 
