@@ -2,10 +2,11 @@
 
 Data: digits (embedded), mnist, fashion_mnist, japanese_vowels and other sets of series, any prepared TFDS name, or a
     path to .npz, .npy, .csv or .ts; rows are taken as they are, series by a recurrent autoencoder
-Time: a minute a seed on digits (2 CPU cores); hours for the published protocol on MNIST
+Time: a minute a seed on digits (2 CPU cores)
 Run: python -m experiments.deep_clustering --dataset mnist --hidden 500 500 2000 --initialisation published
     --optimizer sgd --learning-rate 1 --steps 82031 --chapter-steps 1000
-Expected: on MNIST, as published, an accuracy of .91, against .88 of k-means on the autoencoder's codes and .53 on the pixels.
+Expected: on MNIST, as published, an accuracy of .91, against .88 of k-means on the autoencoder's codes and .53 on
+    the pixels.
 
 All rows are trained on and scored, which is the published protocol; with --no-joined the test split is kept apart.
 """

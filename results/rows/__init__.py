@@ -4,11 +4,13 @@ from results.row import Row
 from results.rows import (
     autoencoders,
     characters,
+    deep_clustering,
     forecasts,
     generated_images,
     likelihoods,
     long_lags,
     mixtures,
+    multitask,
     music,
     pixels,
     recurrent_gan,
@@ -27,4 +29,6 @@ ROWS: tuple[Row, ...] = (
     *mixtures.ROWS,
     *sequence_vae.ROWS,
     *recurrent_gan.ROWS,
+    *deep_clustering.ROWS,
+    *multitask.ROWS,
 )
