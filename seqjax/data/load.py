@@ -13,14 +13,14 @@ from seqjax.data.sentences import sentences, written
 from seqjax.data.series import FILES as SERIES
 from seqjax.data.series import series_dataset, ts_dataset
 from seqjax.data.splits import tail_as_validation
-from seqjax.data.synthetic import chord_walk, synthetic_dataset
+from seqjax.data.synthetic import chord_walk, events, synthetic_dataset
 from seqjax.data.text import NAME as SHAKESPEARE
 from seqjax.data.text import shakespeare_dataset, text_dataset, text_sha256
 from seqjax.errors import DataError
 from seqjax.types import Dataset
 
 BUILT = ("digits", "mnist", "fashion_mnist")
-NAMES = (*BUILT, "chords", *MIXTURES, *MUSIC, *SERIES, "sentences", SHAKESPEARE)
+NAMES = (*BUILT, "chords", "events", *MIXTURES, *MUSIC, *SERIES, "sentences", SHAKESPEARE)
 NUM_WRITTEN = 200_000  # characters of the made-up text
 RESIDENT_BYTES = 2 * 2**30
 
@@ -39,11 +39,12 @@ def load(
     split is the end of the official training set: 180 rows of `digits`, 5,000 of the others, or `validation_size`;
     with 0 it is empty. `jsb_chorales`, `nottingham`, `piano_midi` and `muse_data` are read from `raw_dir` or
     downloaded, as `seqjax.data.music` says; `tiny_shakespeare` and the sets of the UCR and UEA archives in
-    `seqjax.data.series.FILES` come in the same way. Made up are `chords`, in the form of the music; `ring` and `grid`,
-    mixtures of Gaussians in the plane, as `seqjax.data.mixtures` says; and `sentences`, in the form of
-    `seqjax.data.text`. A path to a `.ts` file, or to a folder of such, is read as `ts_dataset` says in
-    `seqjax.data.series`; a path to a `.npz`, `.npy`, `.csv` or `.txt` file as `seqjax.data.files` says. Any other name
-    is looked for among the data sets that TFDS has prepared on this machine, as `seqjax.data.tfds_directory` says.
+    `seqjax.data.series.FILES` come in the same way. Made up are `chords`, in the form of the music; `events`, series
+    with classes; `ring` and `grid`, mixtures of Gaussians in the plane, as `seqjax.data.mixtures` says; and
+    `sentences`, in the form of `seqjax.data.text`. A path to a `.ts` file, or to a folder of such, is read as
+    `ts_dataset` says in `seqjax.data.series`; a path to a `.npz`, `.npy`, `.csv` or `.txt` file as `seqjax.data.files`
+    says. Any other name is looked for among the data sets that TFDS has prepared on this machine, as
+    `seqjax.data.tfds_directory` says.
     Raises DataError for what cannot be had or is not as expected, UsageError for an impossible `validation_size`.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
@@ -59,6 +60,9 @@ def load(
     if name == "chords":
         size = 50 if validation_size is None else validation_size
         return synthetic_dataset(name, chord_walk, train_size=200, validation_size=size, test_size=100)
+    if name == "events":
+        size = 60 if validation_size is None else validation_size
+        return synthetic_dataset(name, events, train_size=300, validation_size=size, test_size=300)
     if name == SHAKESPEARE:
         return shakespeare_dataset(raw_dir=raw_dir, validation_size=validation_size)
     if name == "sentences":

@@ -19,7 +19,7 @@ def channel_scale(split: Split) -> Scale:
 
     A channel that is never observed has mean 0.
     """
-    x, seen = np.asarray(split.fields["x"], np.float64), _observed(split)
+    x, seen = np.asarray(split.fields["x"], np.float64), observed(split)
     count = np.maximum(seen.sum(axis=(0, 1)), 1)
     mean = np.where(seen, x, 0).sum(axis=(0, 1)) / count
     stddev = np.sqrt(np.where(seen, np.square(x - mean), 0).sum(axis=(0, 1)) / count)
@@ -39,7 +39,7 @@ def standardised(data: Dataset, fields: tuple[str, ...] = ("x",)) -> tuple[Datas
 
 def scaled(split: Split, scale: Scale, fields: tuple[str, ...] = ("x",)) -> Split:
     """`split` with these fields in units of the scale, and 0 where nothing was observed."""
-    seen = _observed(split)
+    seen = observed(split)
     values = {
         name: np.where(seen, (split.fields[name] - scale.mean) / scale.stddev, 0).astype(np.float32)
         for name in fields
@@ -48,7 +48,8 @@ def scaled(split: Split, scale: Scale, fields: tuple[str, ...] = ("x",)) -> Spli
     return Split(split.fields | values)
 
 
-def _observed(split: Split) -> np.ndarray:
+def observed(split: Split) -> np.ndarray:
+    """The values `[N T D]` that are within the length and under the mask, so far as these are given."""
     x, mask, length = (split.fields.get(name) for name in ("x", "mask", "length"))
     seen = np.ones(x.shape, bool) if mask is None else np.asarray(mask)
     return seen if length is None else seen & (np.arange(x.shape[1])[None, :, None] < np.asarray(length)[:, None, None])

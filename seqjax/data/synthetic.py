@@ -1,4 +1,4 @@
-"""Tasks made from a key: the adding problem, copying, chords, sines. An example is a pure function of its key.
+"""Tasks made from a key: adding, copying, chords, sines, events. An example is a pure function of its key.
 
 Source: Hochreiter & Schmidhuber (1997) for both problems, Arjovsky, Shah & Bengio (2016) for their form here; Yoon,
 Jarrett & van der Schaar, "Time-series generative adversarial networks" (2019) for the sines.
@@ -110,6 +110,38 @@ def sines(key: Key, *, length: int = 24, num_features: int = 5) -> dict[str, Arr
     frequency, phase = jax.random.uniform(key, (2, num_features), maxval=0.1)
     angles = jnp.arange(length)[:, None] * frequency[None, :] + phase[None, :]
     return {"x": (jnp.sin(angles) + 1) / 2}
+
+
+NUM_EVENTS = 5
+
+
+def events(key: Key, *, shortest: int = 48, longest: int = 96, noise: float = 0.3) -> dict[str, Array]:
+    """Made-up series `x [T 2]` of `length []` steps, each with one event out of `NUM_EVENTS` kinds, its `label []`.
+
+    Events begin anywhere in the first half, take a quarter to a half of the length, and are stretched unevenly. Both
+    channels rise above white noise of `noise` times the event's height: together, one after the other, or alternating.
+    T is `longest`. Two events of a kind are seldom at the same steps: what is equal is what happens, not when.
+    """
+    length_key, label_key, place_key, noise_key = jax.random.split(key, 4)
+    length = jax.random.randint(length_key, (), shortest, longest + 1)
+    label = jax.random.randint(label_key, (), 0, NUM_EVENTS)
+    begin, duration, uneven, height = jax.random.uniform(place_key, (4,))
+    begin, duration = length * begin / 2, length * (1 + duration) / 4
+    # from 0 to 1 over the event
+    place = jnp.clip((jnp.arange(longest) - begin) / duration, 0, 1) ** (2 ** (2 * uneven - 1))
+    inside = (place > 0) & (place < 1)
+    kinds = jnp.stack(
+        [
+            jnp.ones((2, longest)),
+            jnp.stack([place, 1 - place]),
+            jnp.stack([1 - place, place]),
+            jnp.stack([1.0 * (place < 0.5), 1.0 * (place >= 0.5)]),
+            jnp.stack([jnp.abs(2 * place - 1), 1 - jnp.abs(2 * place - 1)]),
+        ]
+    )
+    errors = noise * jax.random.normal(noise_key, (longest, 2))
+    x = (0.75 + height / 2) * jnp.where(inside[:, None], kinds[label].T, 0) + errors
+    return {"x": jnp.where((jnp.arange(longest) < length)[:, None], x, 0), "length": length, "label": label}
 
 
 def drawn(task: Task, key: Key, count: int) -> Split:

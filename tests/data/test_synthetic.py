@@ -11,11 +11,13 @@ import pytest
 from seqjax.data.synthetic import (
     BLANK,
     DELIMITER,
+    NUM_EVENTS,
     NUM_SYMBOLS,
     adding,
     blind_copying_cost,
     copying,
     drawn,
+    events,
     fresh_batch_at,
     sines,
     synthetic_dataset,
@@ -129,3 +131,37 @@ def test_sines_of_no_length_are_refused():
         sines(jax.random.key(0), length=0)
     with pytest.raises(UsageError, match="num_features=0"):
         sines(jax.random.key(0), num_features=0)
+
+
+def test_events_of_a_kind_are_alike_wherever_they_are_and_padding_is_zero():
+    fields = drawn(partial(events, noise=0.0), jax.random.key(5), 400).fields
+    x, length, label = fields["x"], fields["length"], fields["label"]
+    assert x.shape == (400, 96, 2)
+    assert (length.min(), length.max()) == (48, 96)
+    assert np.bincount(label).min() > 40
+    assert len(np.bincount(label)) == NUM_EVENTS
+    np.testing.assert_array_equal(x[np.arange(96)[None] >= length[:, None]], 0)
+    happening = (x > 0).any(axis=2)
+    # one stretch of steps, a quarter to a half of the length, not all of which begin at the same step
+    assert (np.diff(happening.astype(int), axis=1, prepend=0) == 1).sum(axis=1).max() == 1
+    share = happening.sum(axis=1) / length
+    assert 0.2 < share.min() < share.max() < 0.55
+    begins = happening.argmax(axis=1)
+    assert begins.min() < 3
+    assert begins.max() > 40
+    # the kinds by what they are: both channels together, alternating, or sums and products that stay apart
+    both, first, second = x.min(axis=2) > 0, x[..., 0] > 0, x[..., 1] > 0
+    np.testing.assert_array_equal((x[..., 0] == x[..., 1]).all(axis=1), label == 0)
+    np.testing.assert_array_equal((first & second).sum(axis=1)[label == 3], 0)
+    assert (both.sum(axis=1)[label != 3] > 0).all()
+    late = (np.arange(96)[None] * x[..., 0]).sum(axis=1) / x[..., 0].sum(axis=1)
+    early = (np.arange(96)[None] * x[..., 1]).sum(axis=1) / x[..., 1].sum(axis=1)
+    assert (late > early)[label == 1].all()
+    assert (late < early)[(label == 2) | (label == 3)].all()
+
+
+def test_events_stand_out_of_noise_of_their_height():
+    x, clean = (drawn(partial(events, noise=n), jax.random.key(5), 200).fields["x"] for n in (0.3, 0.0))
+    errors = (x - clean)[x != 0]
+    assert abs(errors.mean()) < 0.01
+    assert errors.std() == pytest.approx(0.3, rel=0.02)

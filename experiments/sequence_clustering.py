@@ -1,0 +1,209 @@
+"""One vector for each series, learned without labels, in which k-means finds the classes (Lafabregue et al. 2022).
+
+Data: events (made up), japanese_vowels, basic_motions, cbf, gun_point, italy_power_demand, any other set of series, or
+    a path to a folder with NAME_TRAIN.ts and NAME_TEST.ts, a .ts or a .npz
+Time: 1 minute a seed on events; 2 minutes a seed for 300 series of 500 steps (2 CPU cores)
+Run: python -m experiments.sequence_clustering --dataset japanese_vowels
+Expected: more agreement with the classes (NMI) than that of k-means on the values, where classes differ in what
+    happens rather than when.
+
+The encoder is trained on the training split; clusters are found among the codes of the test split, whose labels only
+score them.
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax import train
+from seqjax.data.batches import whole
+from seqjax.data.load import load
+from seqjax.data.scaling import scaled
+from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
+from seqjax.data.whole_series import framed, mapped, whole_series
+from seqjax.errors import DataError, UsageError
+from seqjax.evaluate.clustering import collapsed
+from seqjax.evaluate.embedding_tasks import METHODS, clustering
+from seqjax.evaluate.embeddings import embedding_matrix, learned, principal_components, random_projection
+from seqjax.evaluate.per_example import per_example
+from seqjax.evaluate.reconstruction import values_of
+from seqjax.experiment import main
+from seqjax.galleries.clusters import cluster_figures
+from seqjax.models import sequence_encoders
+from seqjax.models.sequence import CellName, cell_function
+from seqjax.models.sequence_autoencoder import Order, Pooling, Reading
+from seqjax.types import Experiment, Phase, Split
+
+CHUNK = 64  # series that are validated together
+FRAMES = 64  # steps of the recurrence where their number is not given
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    dataset: str = "events"
+    """Name of a set of series, or path to a folder of .ts files, a .ts or a .npz."""
+    num_clusters: int | None = None
+    """Clusters that are looked for. Default: as many as there are classes."""
+    method: Literal["k_means", "gaussian_mixture"] = "k_means"
+    """What finds them among the codes."""
+    encoder: Literal["recurrent_autoencoder", "autoencoder", "vae", "sequence_vae", "next_step"] = (
+        "recurrent_autoencoder"
+    )
+    """What learns the codes; of them autoencoder and vae read the padded series as one row."""
+    frame: int | None = None
+    """Steps that are read at once, as one. Default: so many that the longest series has 64 of them at most."""
+    cell: CellName = "gru"
+    """The recurrence: Elman's with tanh, GRU or LSTM."""
+    hidden_size: int = 64
+    """Units of a layer of the decoder, or of the next-step predictor, whose state is the code."""
+    encoder_size: int = 64
+    """Units of a layer of the encoder, in each direction."""
+    num_layers: int = 1
+    """Layers of each recurrence."""
+    bidirectional: bool = True
+    """The encoder reads the series in both directions."""
+    hidden: tuple[int, ...] = (256,)
+    """Sizes of the layers before the code, of autoencoder and vae."""
+    latent_size: int = 16
+    """Units of the code; PCA and the random projection have as many."""
+    pooling: Pooling = "last"
+    """What the code is linear in: the last state of the encoder, or the mean of its outputs."""
+    order: Order = "forward"
+    """In which the decoder tells the series."""
+    reading: Reading = "latent"
+    """What the decoder reads beside the code: nothing, the true step before, or what it has said itself."""
+    beta: float = 1.0
+    """Weight of the KL divergence of vae and sequence_vae."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of Adam, down to zero by half a cosine."""
+    clip_norm: float = 1.0
+    """Clip gradients to this global norm."""
+    steps: int = 1000
+    """Training steps."""
+    batch_size: int = 32
+    """Series in a step, over all devices."""
+    chapter_steps: int = 100
+    """Steps between validations; the parameters with the best one are evaluated."""
+    validation_size: int | None = None
+    """Training series kept for validation. Default: the data set's own choice. With 0 the last parameters are kept."""
+
+
+SMOKE = {
+    "dataset": "events",
+    "num_clusters": None,
+    "frame": 4,
+    "hidden_size": 32,
+    "encoder_size": 32,
+    "latent_size": 8,
+    "hidden": (32,),
+    "learning_rate": 1e-2,
+    "steps": 150,
+    "chapter_steps": 50,
+    "validation_size": None,
+}
+
+
+def build(config: Config) -> Experiment:
+    original = whole_series(load(config.dataset, validation_size=config.validation_size))
+    num_clusters = chosen_clusters(original, config.num_clusters)
+    if original.test.num_examples < num_clusters:
+        raise DataError(
+            f"{original.name}: its test split has {original.test.num_examples} series, fewer than {num_clusters}"
+            " clusters; lower --num-clusters."
+        )
+    longest = original.train.fields["x"].shape[1]
+    frame = -(-longest // FRAMES) if config.frame is None else config.frame
+    standardised, scale = rows_or_series(original)
+    data = mapped(standardised, functools.partial(framed, size=frame))
+    if config.encoder == "next_step" and data.train.fields["x"].shape[1] < 2:
+        raise UsageError(f"{data.name}: series of one step, or read at once, have no next one; lower --frame.")
+
+    cell, layers = cell_function(config.cell), {"num_layers": config.num_layers}
+    recurrent = (cell, config.hidden_size, config.latent_size)
+    both = layers | {"encoder_size": config.encoder_size, "bidirectional": config.bidirectional}
+    match config.encoder:
+        case "recurrent_autoencoder":
+            told = {"order": config.order, "reading": config.reading}
+            encoder = sequence_encoders.recurrent_autoencoder(*recurrent, **both, **told, pooling=config.pooling)
+        case "autoencoder":
+            encoder = sequence_encoders.mlp_autoencoder(config.hidden, config.latent_size)
+        case "vae":
+            encoder = sequence_encoders.vae(config.hidden, config.latent_size, beta=config.beta)
+        case "sequence_vae":
+            encoder = sequence_encoders.sequence_vae(*recurrent, **both, beta=config.beta)
+        case "next_step":
+            encoder = sequence_encoders.next_step(cell, config.hidden_size, **layers, pooling=config.pooling)
+
+    # over a constant, so that each value counts the same, in whatever series
+    mean_values = values_a_row(data.train)
+
+    def loss(params, batch, key, state):
+        values, terms = encoder.loss(params, batch, key)
+        return values / mean_values, train.Aux({name: term / mean_values for name, term in terms.items()})
+
+    first = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    learner = train.minimise(
+        loss,
+        lambda key: encoder.init(key, first),
+        train.optimizer(
+            "adam", train.schedule("cosine", config.learning_rate, steps=config.steps), clip_norm=config.clip_norm
+        ),
+    )
+    phase = Phase(
+        "train",
+        learner,
+        config.steps,
+        config.batch_size,
+        config.chapter_steps,
+        keep_best=data.validation.num_examples > 0,
+    )
+
+    def validate(state, split, key):
+        if not split.num_examples:
+            return jnp.zeros(())
+        return per_example(lambda b: encoder.loss(state.params, b, key)[0], split, chunk=CHUNK).mean() / mean_values
+
+    def encoders(params, seed):
+        return {
+            config.encoder: learned(functools.partial(encoder.encode, params)),
+            "standardised": values_of,
+            "pca": principal_components(data.train, config.latent_size),
+            "random_projection": random_projection(data.train, config.latent_size, seed=seed),
+        }
+
+    def seed_of(key):
+        """Of the clusters and the random directions, so that their spread is in the table too."""
+        return int(jax.random.randint(key, (), 0, 2**31 - 1))
+
+    def evaluate(state, data, key):
+        seed = seed_of(key)
+        tasks = (clustering(num_clusters, method=config.method, seed=seed),)
+        found = embedding_matrix(encoders(state.params, seed), tasks, data)
+        # as they come, padded with zeros
+        return found | embedding_matrix({"raw": values_of}, tasks, original)
+
+    def figures(state, data, key, metrics):
+        seed = seed_of(key)
+        codes = encoders(state.params, seed)[config.encoder](data.test)
+        rows = {"raw": values_of(original.test), config.encoder: codes}
+        find = functools.partial(METHODS[config.method], num_clusters=num_clusters, seed=seed)
+        return cluster_figures({name: (x, find(x).assign(x)) for name, x in rows.items()}, original.test)
+
+    def health(metrics):
+        return "collapsed" if collapsed(metrics, config.encoder, num_clusters=num_clusters) else "ok"
+
+    def encode(params, x, length=None):
+        """The codes [N Z] of series x [N T D] in the units of the data, of these lengths, default the whole."""
+        length = np.full(len(x), x.shape[1]) if length is None else length
+        split = framed(scaled(Split({"x": x, "length": np.asarray(length, np.int32)}), scale), frame)
+        return encoder.encode(params, whole(split))
+
+    return Experiment(data, (phase,), validate, evaluate, figures, {"encode": encode}, health)
+
+
+if __name__ == "__main__":
+    main(Config, build, smoke=SMOKE)

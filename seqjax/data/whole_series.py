@@ -1,0 +1,63 @@
+"""Series that are taken as wholes: each checked to hold something, and perhaps read several steps at a time."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from seqjax.data.scaling import observed
+from seqjax.errors import DataError, require
+from seqjax.types import Dataset, Split
+
+PARTS = ("train", "validation", "test")
+
+
+def whole_series(data: Dataset) -> Dataset:
+    """The data with a `length` for every series. Raises DataError for what are no series, and for a series of nothing.
+
+    Nothing is a length of 0, or no value within the length that was observed; split and number of such a series are
+    told.
+    """
+    x = data.train.fields["x"]
+    if len(x.shape) != 3:
+        raise DataError(
+            f"{data.name} has x of shape {list(x.shape)}; expected series, x [N, T, D].\n"
+            "A series of one channel is [N, T, 1]."
+        )
+    splits = {name: _checked(data.name, name, getattr(data, name)) for name in PARTS}
+    return data._replace(**splits)
+
+
+def mapped(data: Dataset, function: Callable[[Split], Split]) -> Dataset:
+    """The data with `function` of each split."""
+    return data._replace(**{name: function(getattr(data, name)) for name in PARTS})
+
+
+def framed(split: Split, size: int) -> Split:
+    """`size` steps as one: x `[N T D]` as `[N ceil(T / size) size*D]`, all else of the split as it is.
+
+    A frame that a series ends in is filled with zeros, which `mask` does not count. With size 1 nothing changes.
+    """
+    require(size >= 1, "frame", size, "at least 1 step")
+    if size == 1:
+        return split
+    x = np.asarray(split.fields["x"])
+    count, num_steps, width = x.shape
+    frames = -(-num_steps // size)
+    filling = ((0, 0), (0, frames * size - num_steps), (0, 0))
+    parts = {
+        name: np.pad(values, filling).reshape(count, frames, size * width)
+        for name, values in (("x", x), ("mask", observed(split)))
+    }
+    return Split(split.fields | parts | {"length": -(-np.asarray(split.fields["length"]) // size)})
+
+
+def _checked(name: str, part: str, split: Split) -> Split:
+    x = split.fields["x"]
+    split = Split({"length": np.full(x.shape[0], x.shape[1], np.int32)} | split.fields)
+    empty = np.flatnonzero(~observed(split).any(axis=(1, 2)))
+    if len(empty):
+        raise DataError(
+            f"{name}: series {empty[0]} of the {part} split (counted from 0, {len(empty)} such in all) has no observed"
+            f" value in its {split.fields['length'][empty[0]]} steps.\nLeave it out."
+        )
+    return split
