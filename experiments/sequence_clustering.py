@@ -17,14 +17,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from seqjax import train
 from seqjax.data.batches import whole
 from seqjax.data.load import load
-from seqjax.data.scaling import scaled
 from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
-from seqjax.data.whole_series import framed, mapped, whole_series
+from seqjax.data.whole_series import frame_size, framed, mapped, new_series, whole_series
 from seqjax.errors import DataError, UsageError
 from seqjax.evaluate.clustering import collapsed
 from seqjax.evaluate.embedding_tasks import METHODS, clustering
@@ -39,7 +37,6 @@ from seqjax.models.sequence_autoencoder import Order, Pooling, Reading
 from seqjax.types import Experiment, Phase, Split
 
 CHUNK = 64  # series that are validated together
-FRAMES = 64  # steps of the recurrence where their number is not given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Config:
     )
     """What learns the codes; of them autoencoder and vae read the padded series as one row."""
     frame: int | None = None
-    """Steps that are read at once, as one. Default: so many that the longest series has 64 of them at most."""
+    """Steps that are read at once, as one. Default: so many that the longest series has 32 of them at most."""
     cell: CellName = "gru"
     """The recurrence: Elman's with tanh, GRU or LSTM."""
     hidden_size: int = 64
@@ -115,8 +112,7 @@ def build(config: Config) -> Experiment:
             f"{original.name}: its test split has {original.test.num_examples} series, fewer than {num_clusters}"
             " clusters; lower --num-clusters."
         )
-    longest = original.train.fields["x"].shape[1]
-    frame = -(-longest // FRAMES) if config.frame is None else config.frame
+    frame = frame_size(original) if config.frame is None else config.frame
     standardised, scale = rows_or_series(original)
     data = mapped(standardised, functools.partial(framed, size=frame))
     if config.encoder == "next_step" and data.train.fields["x"].shape[1] < 2:
@@ -198,9 +194,7 @@ def build(config: Config) -> Experiment:
 
     def encode(params, x, length=None):
         """The codes [N Z] of series x [N T D] in the units of the data, of these lengths, default the whole."""
-        length = np.full(len(x), x.shape[1]) if length is None else length
-        split = framed(scaled(Split({"x": x, "length": np.asarray(length, np.int32)}), scale), frame)
-        return encoder.encode(params, whole(split))
+        return encoder.encode(params, new_series(x, scale, frame=frame, length=length))
 
     return Experiment(data, (phase,), validate, evaluate, figures, {"encode": encode}, health)
 

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
-from seqjax.data.scaling import observed
+from seqjax.data.batches import whole
+from seqjax.data.scaling import Scale, observed, scaled
 from seqjax.errors import DataError, require
-from seqjax.types import Dataset, Split
+from seqjax.types import Batch, Dataset, Split
 
+MOST_FRAMES = 32  # where their number is not given: a recurrence learns less, and later, over a longer way
 PARTS = ("train", "validation", "test")
 
 
@@ -32,6 +35,11 @@ def mapped(data: Dataset, function: Callable[[Split], Split]) -> Dataset:
     return data._replace(**{name: function(getattr(data, name)) for name in PARTS})
 
 
+def frame_size(data: Dataset) -> int:
+    """So many steps as one that the longest series has `MOST_FRAMES` of them at most."""
+    return -(-data.train.fields["x"].shape[1] // MOST_FRAMES)
+
+
 def framed(split: Split, size: int) -> Split:
     """`size` steps as one: x `[N T D]` as `[N ceil(T / size) size*D]`, all else of the split as it is.
 
@@ -49,6 +57,17 @@ def framed(split: Split, size: int) -> Split:
         for name, values in (("x", x), ("mask", observed(split)))
     }
     return Split(split.fields | parts | {"length": -(-np.asarray(split.fields["length"]) // size)})
+
+
+def new_series(
+    x: Shaped[np.ndarray, "N T D"], scale: Scale, *, frame: int = 1, length: Int[np.ndarray, "N"] | None = None
+) -> Batch:
+    """Series that are in no split, in the units of the data, as one batch: scaled and framed as those that train.
+
+    length: default all of them whole.
+    """
+    length = np.full(len(x), x.shape[1]) if length is None else length
+    return whole(framed(scaled(Split({"x": x, "length": np.asarray(length, np.int32)}), scale), frame))
 
 
 def _checked(name: str, part: str, split: Split) -> Split:

@@ -219,3 +219,28 @@ def reconstruction_errors(model: SequenceAutoencoder, params: Params, batch: Bat
     if model.horizon:
         errors["future"] = losses.squared_error(told.future, targets.future, mask=targets.future_counts)
     return errors
+
+
+def told_from_codes(model: SequenceAutoencoder, params: Params, batch: Batch) -> Told:
+    """What is told from codes alone: whole sequences from theirs, the future from that of the steps before it."""
+    x, length, mask = batch["x"], batch["length"], batch.get("mask")
+    code = model.apply(params, x, length, mask, method="encode")
+    reconstruction = model.apply(params, code, length, x.shape[1], method="decode")
+    targets = model.apply(params, x, length, mask, method="targets")
+    if not model.horizon:
+        return Told(code, reconstruction, targets.future)
+    past = model.apply(params, targets.reconstruction, targets.seen, method="encode")
+    future = model.apply(params, past, method="continue_from")
+    return Told(code, reconstruction, jnp.where(targets.future_counts.any(axis=2, keepdims=True), future, 0))
+
+
+def errors_from_codes(model: SequenceAutoencoder, params: Params, batch: Batch) -> dict[str, Float[Array, "B"]]:
+    """As `reconstruction_errors`, of what is told from codes alone, and of whole sequences."""
+    x, length, mask = batch["x"], batch["length"], batch.get("mask")
+    told = told_from_codes(model, params, batch)
+    counts = observed(x, length, mask)
+    errors = {"reconstruction": losses.squared_error(told.reconstruction, jnp.where(counts, x, 0), mask=counts)}
+    if model.horizon:
+        targets = model.apply(params, x, length, mask, method="targets")
+        errors["future"] = losses.squared_error(told.future, targets.future, mask=targets.future_counts)
+    return errors

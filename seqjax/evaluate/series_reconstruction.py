@@ -1,0 +1,57 @@
+"""How well whole series are told again: squared errors of the values that count, and what any method stands beside.
+
+A value counts where it is within its series' length and was observed. On the host, in float64.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from seqjax.data.scaling import observed
+from seqjax.errors import DataError
+from seqjax.evaluate.reconstruction import fitted_pca, values_of
+from seqjax.types import Split
+
+
+def error_a_value(
+    told: Shaped[np.ndarray, "N T D"], truth: Shaped[np.ndarray, "N T D"], counts: Bool[np.ndarray, "N T D"]
+) -> float:
+    """Mean squared error over all values that count, of all series together. Raises DataError where none does."""
+    if not counts.any():
+        raise DataError("no value counts; expected one at least that is within its series' length and was observed.")
+    return float(np.square(np.asarray(told, np.float64)[counts] - np.asarray(truth, np.float64)[counts]).mean())
+
+
+def mean_series(train: Split, rows: Split) -> Float[np.ndarray, "N T D"]:
+    """For every series of `rows` the mean of the training series, at each step over those that have it; else 0."""
+    x, counts = np.asarray(train.fields["x"], np.float64), observed(train)
+    mean = np.where(counts, x, 0).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    return np.broadcast_to(mean, rows.fields["x"].shape)
+
+
+def pca_series(train: Split, rows: Split, size: int) -> Float[np.ndarray, "N T D"]:
+    """The projection of the padded series, each as one row, on the first `size` axes of the training series."""
+    pca = fitted_pca(values_of(train), size)
+    return pca.inverse_transform(pca.transform(values_of(rows))).reshape(rows.fields["x"].shape)
+
+
+def pca_errors(train: Split, rows: Split, sizes: Sequence[int]) -> list[float]:
+    """`error_a_value` of `pca_series` for several numbers of axes, from one decomposition."""
+    pca = fitted_pca(values_of(train), max(sizes))
+    x, counts, codes = rows.fields["x"], observed(rows), pca.transform(values_of(rows))
+
+    def error(size: int) -> float:
+        told = pca.mean_ + codes[:, :size] @ pca.components_[:size]
+        return error_a_value(told.reshape(x.shape), x, counts)
+
+    return [error(size) for size in sizes]
+
+
+def last_values(split: Split, seen: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N D"]:
+    """Of each channel the last value that counts among the first `seen` steps of each series, or 0."""
+    x = np.asarray(split.fields["x"], np.float64)
+    known = observed(split) & (np.arange(x.shape[1])[None, :] < np.asarray(seen)[:, None])[:, :, None]
+    last = x.shape[1] - 1 - np.flip(known, axis=1).argmax(axis=1)
+    values = np.take_along_axis(x, last[:, None, :], axis=1)[:, 0]
+    return np.where(known.any(axis=1), values, 0)
