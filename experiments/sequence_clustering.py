@@ -67,8 +67,8 @@ class Config:
     """Sizes of the layers before the code, of autoencoder and vae."""
     latent_size: int = 16
     """Units of the code; PCA and the random projection have as many."""
-    pooling: Pooling = "last"
-    """What the code is linear in: the last state of the encoder, or the mean of its outputs."""
+    pooling: Pooling = "mean"
+    """What the code is linear in, or is of next_step: the last state, or the mean of the outputs."""
     order: Order = "forward"
     """In which the decoder tells the series."""
     reading: Reading = "latent"

@@ -14,6 +14,8 @@ from results.rows import (
     music,
     pixels,
     recurrent_gan,
+    sequence_autoencoder,
+    sequence_clustering,
     sequence_vae,
 )
 
@@ -31,4 +33,6 @@ ROWS: tuple[Row, ...] = (
     *recurrent_gan.ROWS,
     *deep_clustering.ROWS,
     *multitask.ROWS,
+    *sequence_autoencoder.ROWS,
+    *sequence_clustering.ROWS,
 )

@@ -10,7 +10,7 @@ import pytest
 from seqjax.errors import UsageError
 from seqjax.models import sequence_encoders
 from seqjax.models.sequence import cell_function
-from seqjax.models.sequence_autoencoder import SequenceAutoencoder, observed
+from seqjax.models.sequence_autoencoder import SequenceAutoencoder, errors_from_codes, observed, told_from_codes
 from seqjax.models.sequence_vae import SequenceVAE, StepLikelihood
 from seqjax.models.vae import VAE
 
@@ -171,6 +171,28 @@ def test_the_future_is_the_last_steps_which_the_encoder_does_not_see():
     np.testing.assert_array_equal(changed.code, expected.code)
     told = model.apply(params, expected.code, method="continue_from")
     np.testing.assert_allclose(told[:2], expected.future[:2], rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_told_from_codes_alone_reads_no_truth_but_by_the_code():
+    model, params = autoencoder(reading="truth", horizon=2)
+    told, errors = jax.jit(lambda b: (told_from_codes(model, params, b), errors_from_codes(model, params, b)))(
+        batch_of()
+    )
+    x = np.where(COUNTS, X, 0)
+    code = model.apply(params, X, LENGTHS, MASK, method="encode")
+    np.testing.assert_allclose(told.code, code, rtol=1e-5, atol=1e-6)
+    free = np.asarray(model.apply(params, code, LENGTHS, T, method="decode"), np.float64)
+    np.testing.assert_allclose(told.reconstruction, free, rtol=1e-5, atol=1e-6)
+    squares = np.where(COUNTS, np.square(free - x), 0).sum(axis=(1, 2))
+    np.testing.assert_allclose(errors["reconstruction"], squares, rtol=1e-4)
+    # the code of the first row's first three steps knows nothing of the last two, which it is to tell
+    past = model.apply(params, X[:1, :3], jnp.asarray([3]), MASK[:1, :3], method="encode")
+    future = model.apply(params, past, method="continue_from")
+    np.testing.assert_allclose(told.future[:1], future, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(errors["future"][0], np.square(future[0] - x[0, 3:]).sum(), rtol=1e-4)
+    # and of a sequence that is too short nothing is told, nor charged
+    np.testing.assert_array_equal(told.future[2], 0)
+    assert errors["future"][2] == 0
 
 
 @pytest.mark.parametrize("options", [{"latent_size": 0}, {"num_layers": 0}, {"horizon": -1}])
