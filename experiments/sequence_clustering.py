@@ -15,7 +15,6 @@ import dataclasses
 import functools
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from seqjax import train
@@ -24,6 +23,7 @@ from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
 from seqjax.data.whole_series import frame_size, framed, mapped, new_series, whole_series
 from seqjax.errors import DataError, UsageError
+from seqjax.evaluate.assignments import seed_of
 from seqjax.evaluate.clustering import collapsed
 from seqjax.evaluate.embedding_tasks import METHODS, clustering
 from seqjax.evaluate.embeddings import embedding_matrix, learned, principal_components, random_projection
@@ -98,8 +98,8 @@ SMOKE = {
     "latent_size": 8,
     "hidden": (32,),
     "learning_rate": 1e-2,
-    "steps": 150,
-    "chapter_steps": 50,
+    "steps": 240,
+    "chapter_steps": 80,
     "validation_size": None,
 }
 
@@ -171,12 +171,8 @@ def build(config: Config) -> Experiment:
             "random_projection": random_projection(data.train, config.latent_size, seed=seed),
         }
 
-    def seed_of(key):
-        """Of the clusters and the random directions, so that their spread is in the table too."""
-        return int(jax.random.randint(key, (), 0, 2**31 - 1))
-
     def evaluate(state, data, key):
-        seed = seed_of(key)
+        seed = seed_of(key)  # of clusters and random directions, so that their spread is in the table too
         tasks = (clustering(num_clusters, method=config.method, seed=seed),)
         found = embedding_matrix(encoders(state.params, seed), tasks, data)
         # as they come, padded with zeros
