@@ -12,6 +12,7 @@ from results.rows import (
     mixtures,
     multitask,
     music,
+    pca_features,
     pixels,
     recurrent_gan,
     sequence_autoencoder,
@@ -35,4 +36,5 @@ ROWS: tuple[Row, ...] = (
     *multitask.ROWS,
     *sequence_autoencoder.ROWS,
     *sequence_clustering.ROWS,
+    *pca_features.ROWS,
 )

@@ -11,7 +11,7 @@ from seqjax import plots
 
 
 def scree(shares: Float[np.ndarray, "K"], *, kept: int, marks: Sequence[float] = (0.9, 0.99)) -> Figure:
-    """Each component's share of the variance, and the sum of it and those before; `kept` of them stand out.
+    """Each component's share of the variance, and the sum of it and those before; the first `kept` stand out.
 
     marks: of the sum, each with the number of components that reach it.
     """
@@ -22,7 +22,7 @@ def scree(shares: Float[np.ndarray, "K"], *, kept: int, marks: Sequence[float] =
     left.bar(numbers, shares, color=np.where(numbers <= kept, "C0", "0.7"))
     left.set(xlabel="component", ylabel="share of the variance")
     right.plot(numbers, sums, "o-", markersize=3)
-    right.axvline(kept, color="C0", linestyle=":", label=f"{kept} kept: {sums[min(kept, len(sums)) - 1]:.1%}")
+    right.axvline(kept, color="C0", linestyle=":", label=f"{kept} components: {sums[min(kept, len(sums)) - 1]:.1%}")
     for mark in marks:
         enough = np.flatnonzero(sums >= mark)
         if len(enough):
