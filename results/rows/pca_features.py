@@ -25,7 +25,7 @@ def features_row(features: str, labels: str) -> Row:
         name=f"features_{labels}_{features}",
         title=f"MLP with 128 units, digits with {amount}, fed {title}",
         experiment="pca_features",
-        flags=f"--dataset digits {flags} --label-share {share:g} --seeds 10",
+        flags=f"--dataset digits {flags} --label-share {share:g}",
         metric="classifier/accuracy",
         unit="test accuracy",
         baselines=("logistic/accuracy", "majority/accuracy", "kmeans/nmi"),
