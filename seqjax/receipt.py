@@ -1,6 +1,7 @@
 """What a run leaves behind: its receipt, with intervals over training seeds and hashes of code, data and state."""
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -81,21 +82,27 @@ def _imported_files(experiment_file: Path, package: Path) -> set[Path]:
         if path in found:
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                continue
-            for name in names:
-                top, *rest = name.split(".")
-                if top == package.name:
-                    target = package.joinpath(*rest)
-                    waiting += [p.resolve() for p in (target.with_suffix(".py"), target / "__init__.py") if p.is_file()]
+        for name in _imported_names(path.read_text()):
+            top, *rest = name.split(".")
+            if top == package.name:
+                target = package.joinpath(*rest)
+                waiting += [p.resolve() for p in (target.with_suffix(".py"), target / "__init__.py") if p.is_file()]
     return found
 
 
+# the experiments of a results table share most of their files
+@functools.cache
+def _imported_names(source: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+@functools.cache
 def _without_docstrings(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):

@@ -7,11 +7,11 @@ import time
 import pytest
 from commands import finished, kill, process
 
-COMMON = "--seeds 2 --devices 1 --steps 2000 --chapter-steps 20 --batch-size 32 --save-every 0"
+COMMON = "--seeds 2 --devices 1 --chapter-steps 20 --batch-size 32 --save-every 0"
 RUNS = {
-    "autoencoder": ("--hidden 16 --code-size 4 --corruption gaussian --ema-decay 0.9 --keep-best", 10),
-    "vae": ("--hidden 16 --latent-size 2 --importance-samples 2 --mixture-components 1", 1),
-    "gan_mixture": ("--generator-hidden 8 --critic-hidden 8 --simultaneous --num-samples 100", 1),
+    "autoencoder": ("--steps 2000 --hidden 16 --code-size 4 --corruption gaussian --ema-decay 0.9 --keep-best", 10),
+    "vae": ("--steps 400 --hidden 16 --latent-size 2 --importance-samples 2 --mixture-components 1", 1),
+    "gan_mixture": ("--steps 400 --generator-hidden 8 --critic-hidden 8 --simultaneous --num-samples 100", 1),
 }
 
 
