@@ -18,11 +18,11 @@ from seqjax import adversarial_losses, train
 from seqjax.adversarial_losses import gradient_penalty, packed, r1_penalty
 from seqjax.data.batches import intensities
 from seqjax.data.load import load
-from seqjax.errors import DataError, UsageError, require
+from seqjax.errors import UsageError, require
 from seqjax.evaluate import neighbours
 from seqjax.evaluate.critic import separation
 from seqjax.evaluate.energy_distance import energy_distance
-from seqjax.evaluate.image_samples import image_judge, trivial_samples
+from seqjax.evaluate.image_samples import check_measurable, image_judge, trivial_samples
 from seqjax.evaluate.reconstruction import in_unit_interval, values_of
 from seqjax.experiment import main
 from seqjax.models.gan import (
@@ -103,10 +103,9 @@ def build(config: Config) -> Experiment:
     conditional = config.condition != "none"
     require(config.packing == 1 or not conditional, "packing", config.packing, "1 with a condition")
     data = load(config.dataset, validation_size=config.validation_size)
-    if "label" not in data.train.fields:
-        raise DataError(f"{data.name} has no labels, which the network that measures learns to tell.")
     if not in_unit_interval(data):
         raise UsageError(f"{data.name}: has values outside [0, 1], which sigmoid cannot meet.\nScale the data.")
+    check_measurable(data)
     num_values = int(np.prod(data.train.fields["x"].shape[1:]))
     num_classes = 1 + max(int(s.fields["label"].max(initial=0)) for s in (data.train, data.validation, data.test))
     objective = getattr(adversarial_losses, config.objective)

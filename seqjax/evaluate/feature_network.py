@@ -50,15 +50,7 @@ def feature_network(split: Split, key: Key, *, steps: int = STEPS) -> FeatureNet
     beside real ones of another split. Raises DataError for a split without labels from 0 up, UsageError for rows that
     are no square images.
     """
-    label = split.fields.get("label")
-    if label is None:
-        raise DataError(
-            "the training split has no field 'label', which the feature network learns to tell; expected one."
-        )
-    label = np.asarray(label)
-    if label.min() < 0 or label.max() < 1:
-        raise DataError(f"labels from {label.min()} to {label.max()}: expected classes 0, 1, ..., at least two.")
-    module = ImageClassifier(int(label.max()) + 1)
+    module = ImageClassifier(num_classes(split))
     used = Split({name: jnp.asarray(split.fields[name]) for name in ("x", "label")})
     params = jax.tree.map(lambda p: p[0], _trained(used, key[None], module=module, steps=steps))
     return FeatureNetwork(
@@ -67,6 +59,19 @@ def feature_network(split: Split, key: Key, *, steps: int = STEPS) -> FeatureNet
         lambda images: _outputs(module, params, images)[0],
         hashlib.sha256(f"{module} {steps} {BATCH_SIZE} {LEARNING_RATE} {tree_sha256(params)}".encode()).hexdigest(),
     )
+
+
+def num_classes(split: Split) -> int:
+    """How many classes the network learns to tell; raises DataError for a split without labels from 0 up."""
+    label = split.fields.get("label")
+    if label is None:
+        raise DataError(
+            "the training split has no field 'label', which the feature network learns to tell; expected one."
+        )
+    label = np.asarray(label)
+    if label.min() < 0 or label.max() < 1:
+        raise DataError(f"labels from {label.min()} to {label.max()}: expected classes 0, 1, ..., at least two.")
+    return int(label.max()) + 1
 
 
 def accuracy(network: FeatureNetwork, split: Split) -> float:

@@ -7,6 +7,8 @@ from seqjax.evaluate.feature_distances import frechet_distance, kernel_distance,
 from seqjax.evaluate.manifolds import density_coverage, precision_recall
 from seqjax.types import Key
 
+PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
+
 
 def measures(
     row: str,
@@ -14,8 +16,8 @@ def measures(
     real: Shaped[np.ndarray, "M D"],
     key: Key,
     *,
-    precision_neighbours: int = 3,
-    density_neighbours: int = 5,
+    precision_neighbours: int = PRECISION_NEIGHBOURS,
+    density_neighbours: int = DENSITY_NEIGHBOURS,
 ) -> dict[str, float]:
     """Frechet, kernel and sliced Wasserstein distance, precision, recall, density and coverage of generated rows.
 

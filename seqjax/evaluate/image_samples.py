@@ -4,16 +4,19 @@ Distances and shares are taken on the features of the project's own classifier, 
 as many images of each row; the other half is the row `real`, the floor that no generator can be expected to pass.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from seqjax.errors import DataError
 from seqjax.evaluate import generation, neighbours
 from seqjax.evaluate.feature_distances import halves
-from seqjax.evaluate.feature_network import FeatureNetwork, feature_network
+from seqjax.evaluate.feature_network import FeatureNetwork, feature_network, num_classes
 from seqjax.evaluate.reconstruction import values_of
+from seqjax.models.image_classifier import side_of
 from seqjax.types import Dataset, Key
 
 RECIPE_KEY = 0  # of the network, of the halves and of the directions: one for all runs, so that they can be compared
@@ -39,6 +42,28 @@ class ImageJudge(NamedTuple):
         found = generation.measures(row, features, reference, jax.random.key(RECIPE_KEY))
         found |= neighbours.measures(row, neighbours.copying(images, self.train, self.held_out))
         return found | {f"{row}/class_kl": class_divergence(self.classes(images), self.classes(self.reference))}
+
+
+def check_measurable(data: Dataset) -> None:
+    """Raises DataError or UsageError for data that `image_judge` and its measures would refuse, before any training.
+
+    They need labels from 0 up, square images, some test rows, and test rows that are not training rows.
+    """
+    num_classes(data.train)
+    side_of(math.prod(data.train.fields["x"].shape[1:]))
+    least = 2 * (max(generation.PRECISION_NEIGHBOURS, generation.DENSITY_NEIGHBOURS) + 1)
+    if data.test.num_examples < least:
+        raise DataError(
+            f"{data.name}: has {data.test.num_examples} test rows, by which images are measured; expected at least"
+            f" {least}."
+        )
+    known = {row.tobytes() for row in data.train.fields["x"]}
+    copies = sum(row.tobytes() in known for row in data.test.fields["x"])
+    if 2 * copies >= data.test.num_examples:
+        raise DataError(
+            f"{data.name}: {copies} of {data.test.num_examples} test rows are training rows, beside which no image is"
+            " seen to be a copy; expected rows that are new."
+        )
 
 
 def image_judge(data: Dataset) -> ImageJudge:

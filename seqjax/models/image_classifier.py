@@ -25,14 +25,20 @@ class ImageClassifier(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B D"]) -> tuple[Float[Array, "B V"], Float[Array, "B Z"]]:
         """Logits, and the features they are linear in. Raises UsageError for rows that are no squares."""
-        side = math.isqrt(x.shape[1])
-        if side * side != x.shape[1] or side < 4:
-            raise UsageError(f"x: found rows of {x.shape[1]} values, expected square images of at least 4 by 4.")
+        side = side_of(x.shape[1])
         x = x.reshape(-1, side, side, 1)
         for width in self.widths:
             x = nn.relu(nn.Dense(width)(patches(x)))
         features = nn.relu(nn.Dense(self.num_features)(x.reshape(x.shape[0], -1)))
         return nn.Dense(self.num_classes)(features), features
+
+
+def side_of(num_values: int) -> int:
+    """Of a square image. Raises UsageError where the values make none, or one under 4 by 4."""
+    side = math.isqrt(num_values)
+    if side * side != num_values or side < 4:
+        raise UsageError(f"x: found rows of {num_values} values, expected square images of at least 4 by 4.")
+    return side
 
 
 def patches(images: Float[Array, "B Y X C"]) -> Float[Array, "B _ _ _"]:

@@ -160,7 +160,7 @@ def test_verdicts(module, values, verdict):
         (gan_mixture, ["--dataset", "spiral"], ["ring"]),
         (gan_mixture, ["--pieces", "0"], ["pieces=0"]),
         (gan, ["--dataset", "ring"], ["values outside [0, 1]"]),
-        (gan, ["--dataset", "chords"], ["no labels"]),
+        (gan, ["--dataset", "chords"], ["no field 'label'"]),
         (gan, ["--penalty", "r1"], ["penalty_weight=0.0", "above 0"]),
         (gan, ["--clip-weights", "0"], ["clip_weights=0"]),
         (gan, ["--packing", "2", "--condition", "concat"], ["packing=2", "1 with a condition"]),
@@ -173,6 +173,54 @@ def test_bad_arguments(capsys, tmp_path, module, args, words):
     assert len(err.strip().splitlines()) <= 2
     for word in words:
         assert word in err
+
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(size=(240, 16))
+IMAGES[:, 0], IMAGES[:, 5] = 0, 1
+LABELS = np.resize([0, 2], 240)  # no example of class 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "wasserstein", "penalty": "gradient", "penalty_weight": 10.0, "condition": "concat"},
+        {"batch_norm": True, "ema_decay": None, "penalty": "r1", "penalty_weight": 1.0, "spectral_norm": True},
+    ],
+)
+def test_constant_columns_and_images_in_batches_of_one_take_finite_steps(options, tmp_path):
+    np.savez(tmp_path / "odd.npz", x=IMAGES, label=LABELS)
+    config = gan.Config(
+        str(tmp_path / "odd.npz"), generator_hidden=(6,), critic_hidden=(6,), steps=4, batch_size=1, **options
+    )
+    learner = gan.build(config).phases[0].learner
+    step, state = jax.jit(learner.step), jax.jit(learner.init)(jax.random.key(0))
+    for number, row in enumerate([*IMAGES[:2], np.zeros(16), np.ones(16)]):
+        x, label = jnp.asarray(row[None], jnp.float32), jnp.asarray(LABELS[number : number + 1], jnp.int32)
+        state, metrics = step(state, {"x": x, "label": label, "index": jnp.asarray([number])})
+        assert all(np.isfinite(value) for value in metrics.values())
+    assert int(state.extra["skipped"]["total"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.ones((240, 16)), "label": LABELS}, ["36 of 36 test rows are training rows"]),
+        ({"x": IMAGES, "label": 0 * LABELS}, ["labels from 0 to 0", "at least two"]),
+        ({"x": IMAGES, "label": LABELS - 1}, ["labels from -1 to 1"]),
+        ({"x": IMAGES[:, :15], "label": LABELS}, ["rows of 15 values", "square"]),
+        ({"x": IMAGES[:50], "label": LABELS[:50]}, ["own: has 8 test rows", "at least 12"]),
+    ],
+)
+def test_images_that_cannot_be_measured_are_told_before_training(capsys, tmp_path, arrays, words):
+    np.savez(tmp_path / "own.npz", **arrays)
+    args = ["--run-dir", tmp_path / "run", "--dataset", tmp_path / "own.npz", "--devices", "1"]
+    code, _, err = command(capsys, *args, module=gan)
+    assert code == 2
+    assert len(err.strip().splitlines()) <= 2
+    for word in words:
+        assert word in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_smoke_configurations_name_fields_and_times_are_told():
