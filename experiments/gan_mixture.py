@@ -223,10 +223,11 @@ def trivial_samplers(data, key, name, count):
 
 
 def health(metrics):
-    """Collapsed: the entropy of the modes is that of fewer than half of them. Saturated: the critic is always right."""
-    if metrics["gan/reverse_kl"]["mean"] > np.log(2) or metrics["gan/modes"]["mean"] < 1:
+    """Collapsed: on some seed, the entropy of the modes is that of fewer than half of them. Saturated: a critic that is
+    always right."""
+    if max(metrics["gan/reverse_kl"]["per_seed"]) > np.log(2) or min(metrics["gan/modes"]["per_seed"]) < 1:
         return "collapsed"
-    return "saturated" if metrics["gan/critic_separation"]["mean"] > 0.99 else "ok"
+    return "saturated" if max(metrics["gan/critic_separation"]["per_seed"]) > 0.99 else "ok"
 
 
 if __name__ == "__main__":

@@ -133,7 +133,10 @@ def test_the_mixture_itself_scores_as_its_chi_square_says():
 
 
 def metrics_of(**values):
-    return {name.replace("__", "/"): {"mean": value} for name, value in values.items()}
+    """As of two seeds, the second of which is as good as can be."""
+    best = {"gan__reverse_kl": 0.0, "gan__modes": 8, "gan__coverage": 1.0, "gan__critic_separation": 0.5}
+    pairs = {name: [value, best.get(name, value)] for name, value in values.items()}
+    return {name.replace("__", "/"): {"mean": np.mean(pair), "per_seed": pair} for name, pair in pairs.items()}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,7 @@ def metrics_of(**values):
         (gan_mixture, {"gan__reverse_kl": 0.0, "gan__modes": 0, "gan__critic_separation": 1.0}, "collapsed"),
         (gan_mixture, {"gan__reverse_kl": 0.1, "gan__modes": 8, "gan__critic_separation": 1.0}, "saturated"),
         (gan, {"gan__coverage": 0.5, "real__coverage": 0.9, "gan__critic_separation": 0.8}, "ok"),
-        (gan, {"gan__coverage": 0.1, "real__coverage": 0.9, "gan__critic_separation": 0.8}, "collapsed"),
+        (gan, {"gan__coverage": 0.2, "real__coverage": 0.9, "gan__critic_separation": 0.8}, "collapsed"),
         (gan, {"gan__coverage": 0.5, "real__coverage": 0.9, "gan__critic_separation": 1.0}, "saturated"),
     ],
 )
