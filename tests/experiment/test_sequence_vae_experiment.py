@@ -1,4 +1,4 @@
-"""The VAE of sequences on chords, lines of a text and series: stopped runs, baselines, figures, devices, collapse."""
+"""The VAE of sequences on chords, lines of a text and series: stopped runs, baselines, figures, collapse."""
 
 import dataclasses
 import functools
@@ -86,7 +86,7 @@ def test_other_kinds_of_sequences_are_learned_and_drawn(kind, cell, tmp_path):
     assert set(experiment.figures(state, experiment.data, jax.random.key(0), {})) == FIGURES
 
 
-def test_a_latent_that_costs_too_much_collapses_and_the_verdict_says_so():
+def test_verdicts():
     experiment = chords()
 
     def metrics(active, kl):

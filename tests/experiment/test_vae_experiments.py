@@ -185,7 +185,6 @@ def test_odd_data_in_batches_of_one_give_finite_values(tmp_path, module):
     x[:, 0], x[:, 1] = 0, 1
     label = np.resize([0, 2], 40)
     path = odd(tmp_path, "odd", x=x, label=label)
-    # in the other test an example a class is known for is not in the training split at all
     own = {"class_samples": 2} if module is conditional_vae else {"likelihood": "gaussian", "stddev": "each"}
     experiment = module.build(module.Config(dataset=str(path), **TINY | own))
     final = trained(experiment, tmp_path / "run")
