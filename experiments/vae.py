@@ -1,7 +1,7 @@
 """A variational autoencoder bounds the likelihood of images that it has not seen (Kingma & Welling 2014).
 
 Data: digits (embedded), mnist, fashion_mnist, any prepared TFDS name, or a path to .npz, .npy or .csv
-Time: 50 s a seed on digits, 9 minutes for the command below (2 CPU cores)
+Time: 50 s a seed on digits; 20 minutes a seed for the command below (1 CPU core)
 Run: python -m experiments.vae --dataset mnist --hidden 200 200 --latent-size 50 --validation-size 400 --schedule
     staged --learning-rate 1e-3 --batch-size 20 --steps 342700 --chapter-steps 2980
 Expected: on MNIST, by 115 epochs of the schedule of Burda et al. 2016, at most 90.5 nats an image.

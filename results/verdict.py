@@ -14,7 +14,7 @@ VERDICTS = {
     "within": "inside the row's tolerance",
     "misses": "outside it: see the note below the table",
     "share": "a stated part of the protocol was run: no verdict against the number of the full one",
-    "new": "there is no published number to judge by",
+    "new": "there is no bound to judge by: nothing was published, or only numbers of longer runs",
     "not run": "no receipt yet, of this row or of the one it is compared with",
 }
 

@@ -152,6 +152,7 @@ class VAE(nn.Module):
         require(all(size >= 1 for size in sizes), "hidden", self.hidden, "sizes of at least 1")
         require(min(self.latent_sizes, default=0) >= 1, "latent_sizes", self.latent_sizes, "one or more of at least 1")
         require(len(self.hidden) == len(self.latent_sizes), "hidden", self.hidden, f"{len(self.latent_sizes)} of them")
+        require(self.likelihood in ("bernoulli", "gaussian"), "likelihood", self.likelihood, "bernoulli or gaussian")
         learned = isinstance(self.stddev, str)
         require(learned or self.stddev > 0, "stddev", self.stddev, "a positive number")
         require(self.min_stddev > 0, "min_stddev", self.min_stddev, "a positive number")
