@@ -48,6 +48,17 @@ def pca_errors(train: Split, rows: Split, sizes: Sequence[int]) -> list[float]:
     return [error(size) for size in sizes]
 
 
+def values_before(split: Split, frame: int = 1) -> Float[np.ndarray, "N T D"]:
+    """For every step the last value of its channel that counts before it, or before the `frame` steps that are read at
+    once with it; 0 where there is none."""
+    x = np.where(observed(split), split.fields["x"], 0).astype(np.float64)
+    steps = np.arange(x.shape[1])
+    latest = np.maximum.accumulate(np.where(observed(split), steps[None, :, None], -1), axis=1)
+    known = latest[:, np.maximum(steps // frame * frame - 1, 0)]
+    values = np.take_along_axis(x, np.maximum(known, 0), axis=1)
+    return np.where((known >= 0) & (steps >= frame)[None, :, None], values, 0)
+
+
 def last_values(split: Split, seen: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N D"]:
     """Of each channel the last value that counts among the first `seen` steps of each series, or 0."""
     x = np.asarray(split.fields["x"], np.float64)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from seqjax import losses
 from seqjax.models import latent_space, sequence_latents
@@ -236,6 +236,26 @@ def next_step(
         return within(batch, outputs(params, batch))
 
     return SequenceEncoder(init, loss, encode, None, predict)
+
+
+def told_errors(encoder: SequenceEncoder, params: Params, batch: Batch) -> tuple[Float[Array, "B"], Int[Array, "B"]]:
+    """Squared error of each sequence told from its code alone, summed over its values that count, and their number."""
+    return _errors(encoder.reconstruct(params, batch), batch, counts(batch))
+
+
+def predicted_errors(
+    encoder: SequenceEncoder, params: Params, batch: Batch, *, last: bool = False
+) -> tuple[Float[Array, "B"], Int[Array, "B"]]:
+    """As `told_errors`, of all steps but the first, each said from those before it; with `last`, of the last step."""
+    steps = jnp.arange(batch["x"].shape[1])[None, :]
+    asked = (steps == batch["length"][:, None] - 1) & (steps > 0) if last else steps > 0
+    # what is said last is about a step that is not there
+    said = jnp.roll(encoder.predict(params, batch), 1, axis=1)
+    return _errors(said, batch, counts(batch) & asked[:, :, None])
+
+
+def _errors(said: Float[Array, "B T D"], batch: Batch, counted: Bool[Array, "B T D"]) -> tuple[Array, Array]:
+    return losses.squared_error(said, filled(batch), mask=counted), counted.sum(axis=(1, 2))
 
 
 def negative_elbo(

@@ -30,7 +30,8 @@ def minimise(
     init: `key -> params`.
     accumulate: micro-batches whose gradients are averaged before one update; they divide the batch.
     ema_decay: keeps a moving average of the parameters as `state.extra["ema"]` (see `averaged`).
-    extra: `params -> entries of state.extra` at the start.
+    extra: `params -> entries of state.extra` at the start. `hyper`, scalars by name, is where a loss finds weights that
+        no program is compiled for; the optimiser is handed it too (see `scaled_by_hyper`, and `grid` for many values).
 
     A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
     `state.extra["skipped"]`: in all, in a row, and in the longest row.
@@ -38,6 +39,7 @@ def minimise(
 
     require(accumulate >= 1, "accumulate", accumulate, "at least 1")
     require(ema_decay is None or 0 < ema_decay < 1, "ema_decay", ema_decay, "a number in (0, 1)")
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def init_state(key: Key) -> TrainState:
         init_key, step_key = jax.random.split(key)
@@ -87,7 +89,8 @@ def minimise(
         metrics["gradient_norm"] = optax.tree.norm(grads)
 
         def moved() -> tuple[Params, PyTree, dict[str, PyTree]]:
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            scalars = {"hyper": state.extra["hyper"]} if "hyper" in state.extra else {}
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **scalars)
             params = optax.apply_updates(state.params, updates)
             extra = state.extra | new_extra
             if ema_decay is not None:

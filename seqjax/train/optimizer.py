@@ -3,8 +3,11 @@
 import math
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jaxtyping import PyTree
 
 from seqjax.errors import require
 
@@ -36,6 +39,26 @@ def optimizer(
         case "rmsprop":
             update = optax.rmsprop(learning_rate, momentum=momentum or None)
     return update if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), update)
+
+
+def scaled_by_hyper(
+    optimizer: optax.GradientTransformation, name: str = "learning_rate"
+) -> optax.GradientTransformationExtraArgs:
+    """`optimizer` with every update times `state.extra["hyper"][name]`, a scalar that no program is compiled for.
+
+    Give `optimizer` a learning rate of 1, or a schedule with that peak.
+    Raises UsageError where there is no such scalar.
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def update(
+        grads: PyTree, state: PyTree, params: PyTree = None, *, hyper: dict[str, Array] | None = None, **others: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        require(hyper is not None and name in hyper, "hyper", sorted(hyper or {}), f"{name} in state.extra['hyper']")
+        updates, state = inner.update(grads, state, params, hyper=hyper, **others)
+        return jax.tree.map(lambda change: (hyper[name] * change).astype(change.dtype), updates), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def schedule(

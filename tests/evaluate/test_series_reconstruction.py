@@ -6,7 +6,14 @@ from sklearn.decomposition import PCA
 
 from seqjax.data.scaling import observed
 from seqjax.errors import DataError
-from seqjax.evaluate.series_reconstruction import error_a_value, last_values, mean_series, pca_errors, pca_series
+from seqjax.evaluate.series_reconstruction import (
+    error_a_value,
+    last_values,
+    mean_series,
+    pca_errors,
+    pca_series,
+    values_before,
+)
 from seqjax.types import Split
 
 RNG = np.random.default_rng(0)
@@ -69,3 +76,12 @@ def test_the_last_value_of_a_channel_is_the_last_that_was_seen():
         for d in range(2):
             own = [value for row, t, channel, value in values(TEST) if (row, channel) == (n, d) and t < seen[n]]
             assert found[n, d] == (own[-1] if own else 0)
+
+
+@pytest.mark.parametrize("frame", [1, 2, 4])
+def test_the_value_before_is_the_last_that_counts_before_the_frame(frame):
+    spoilt = Split(TEST.fields | {"x": np.where(observed(TEST), TEST.fields["x"], np.nan)})
+    found, every = values_before(spoilt, frame), values(TEST)
+    for n, t, d in np.ndindex(12, 6, 2):
+        own = [value for row, step, channel, value in every if (row, channel) == (n, d) and step < t // frame * frame]
+        assert found[n, t, d] == (own[-1] if own else 0)

@@ -201,3 +201,20 @@ def test_models_that_cannot_be_are_told(options):
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"{name}={value}"):
         SequenceAutoencoder(GRU, **sizes)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_errors_are_of_the_values_that_count_and_were_told(last):
+    said = jax.random.normal(jax.random.key(8), (B, T, D))
+    fixed = sequence_encoders.SequenceEncoder(None, None, None, lambda *_: said, lambda *_: said)
+    batch = batch_of(jnp.where(COUNTS, X, jnp.nan))
+    told, number = sequence_encoders.told_errors(fixed, {}, batch)
+    predicted, asked = sequence_encoders.predicted_errors(fixed, {}, batch, last=last)
+    for n, length in enumerate(LENGTHS.tolist()):
+        own = [(t, d) for t, d in np.ndindex(T, D) if COUNTS[n, t, d]]
+        assert number[n] == len(own)
+        np.testing.assert_allclose(told[n], sum((said[n, t, d] - X[n, t, d]) ** 2 for t, d in own), rtol=1e-5)
+        later = [(t, d) for t, d in own if t > 0 and (t == length - 1 or not last)]
+        assert asked[n] == len(later)
+        expected = sum((said[n, t - 1, d] - X[n, t, d]) ** 2 for t, d in later)
+        np.testing.assert_allclose(predicted[n], expected, rtol=1e-5)
