@@ -2,6 +2,7 @@
 
 from results.row import Row
 from results.rows import (
+    anomaly,
     autoencoders,
     characters,
     deep_clustering,
@@ -37,4 +38,5 @@ ROWS: tuple[Row, ...] = (
     *sequence_autoencoder.ROWS,
     *sequence_clustering.ROWS,
     *pca_features.ROWS,
+    *anomaly.ROWS,
 )

@@ -4,7 +4,7 @@ Every example, and every step of a series, counts by its own score: nothing is a
 thresholds come from scores of training or validation examples, never from the scores that they judge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -37,15 +37,19 @@ def average_precision(scores: Float[np.ndarray, "N"], anomalous: Bool[np.ndarray
     return float(average_precision_score(anomalous, scores)) if np.isfinite(scores).all() else float("nan")
 
 
-def pca_scores(train: Float[np.ndarray, "M D"], x: Float[np.ndarray, "N D"], components: int) -> Float[np.ndarray, "N"]:
-    """Squared distance of each row from the span of the principal components of `train`: a linear autoencoder's score.
+def projection(train: Float[np.ndarray, "M D"], components: int) -> Callable[[np.ndarray], np.ndarray]:
+    """`x [N D] -> [N D]`, onto the span of the principal components of `train`: a linear autoencoder.
 
-    Directions in which `train` does not vary are no components, so one row, or equal ones, leave the distance to it.
+    Directions in which `train` does not vary are no components: of one row, or of equal ones, the mean alone is left.
     """
     pca = fitted_pca(train, components)
-    varies = pca.explained_variance_ > 1e-12 * np.square(train).mean()
-    centred, axes = x - pca.mean_, pca.components_[varies]
-    return squared_errors(centred @ axes.T @ axes, centred)
+    axes = pca.components_[pca.explained_variance_ > 1e-12 * np.square(train).mean()]
+    return lambda x: pca.mean_ + (x - pca.mean_) @ axes.T @ axes
+
+
+def pca_scores(train: Float[np.ndarray, "M D"], x: Float[np.ndarray, "N D"], components: int) -> Float[np.ndarray, "N"]:
+    """Squared distance of each row from its `projection`."""
+    return squared_errors(projection(train, components)(x), x)
 
 
 def blind_scores(shape: tuple[int, ...], key: Key) -> dict[str, Float[np.ndarray, "..."]]:
