@@ -3,11 +3,13 @@
 from results.row import Row
 from results.rows import (
     anomaly,
+    autoencoder_vs_rnn,
     autoencoders,
     characters,
     deep_clustering,
     forecasts,
     generated_images,
+    hidden_size,
     likelihoods,
     long_lags,
     mixtures,
@@ -39,4 +41,6 @@ ROWS: tuple[Row, ...] = (
     *sequence_clustering.ROWS,
     *pca_features.ROWS,
     *anomaly.ROWS,
+    *autoencoder_vs_rnn.ROWS,
+    *hidden_size.ROWS,
 )

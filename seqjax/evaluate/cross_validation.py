@@ -28,11 +28,14 @@ def fold_errors(
 ) -> Float[np.ndarray, "K"]:
     """Mean error a value of each fold under the model that was trained without it, row k of `errors` for fold k.
 
-    errors: of each example, summed over its values, of which there are `values`.
+    errors: of each example, summed over its values, of which there are `values`. Raises DataError for a fold of none.
     """
     held_out = np.asarray(folds)[None, :] == np.arange(len(errors))[:, None]
+    count = (held_out * values).sum(axis=1)
+    if not count.all():
+        raise DataError(f"fold {count.argmin()} holds no value; expected one at least.\nLower the number of folds.")
     # a model of other folds may have diverged on these examples, and is not asked about them
-    return np.where(held_out, errors, 0.0).sum(axis=1, dtype=np.float64) / (held_out * values).sum(axis=1)
+    return np.where(held_out, errors, 0.0).sum(axis=1, dtype=np.float64) / count
 
 
 def curve(errors: Float[np.ndarray, "C K"], *, rule: Rule = "one_standard_error") -> Curve:

@@ -48,6 +48,23 @@ def pca_errors(train: Split, rows: Split, sizes: Sequence[int]) -> list[float]:
     return [error(size) for size in sizes]
 
 
+def told_baselines(train: Split, rows: Split, size: int) -> dict[str, float]:
+    """`error_a_value` of `rows` as `pca` of the first `size` axes and as `mean` series, both of `train`."""
+    told = {"pca": pca_series(train, rows, size), "mean": mean_series(train, rows)}
+    return {row: error_a_value(values, rows.fields["x"], observed(rows)) for row, values in told.items()}
+
+
+def prediction_baselines(rows: Split, frame: int = 1, *, last: bool = False) -> dict[str, float]:
+    """`error_a_value` of standardised steps said as the `last_value` before them, see `values_before`, or as 0, the
+    `mean`: of all steps but those of the first frame; with `last`, of those of them in the last one."""
+    x, steps = rows.fields["x"], np.arange(rows.fields["x"].shape[1])[None, :]
+    ends = (np.asarray(rows.fields["length"])[:, None] - 1) // frame
+    asked = (steps >= frame) & ((steps // frame == ends) | (not last))
+    counts = observed(rows) & asked[:, :, None]
+    said = {"last_value": values_before(rows, frame), "mean": np.zeros(x.shape)}
+    return {row: error_a_value(values, x, counts) for row, values in said.items()}
+
+
 def values_before(split: Split, frame: int = 1) -> Float[np.ndarray, "N T D"]:
     """For every step the last value of its channel that counts before it, or before the `frame` steps that are read at
     once with it; 0 where there is none."""

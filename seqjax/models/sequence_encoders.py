@@ -247,11 +247,16 @@ def predicted_errors(
     encoder: SequenceEncoder, params: Params, batch: Batch, *, last: bool = False
 ) -> tuple[Float[Array, "B"], Int[Array, "B"]]:
     """As `told_errors`, of all steps but the first, each said from those before it; with `last`, of the last step."""
-    steps = jnp.arange(batch["x"].shape[1])[None, :]
-    asked = (steps == batch["length"][:, None] - 1) & (steps > 0) if last else steps > 0
     # what is said last is about a step that is not there
     said = jnp.roll(encoder.predict(params, batch), 1, axis=1)
-    return _errors(said, batch, counts(batch) & asked[:, :, None])
+    return _errors(said, batch, predictable(batch, last=last))
+
+
+def predictable(batch: Batch, *, last: bool = False) -> Bool[Array, "B T D"]:
+    """The values that count and have a step before them; with `last`, those of them in the last step."""
+    steps = jnp.arange(batch["x"].shape[1])[None, :]
+    asked = (steps > 0) & ((steps == batch["length"][:, None] - 1) | (not last))
+    return counts(batch) & asked[:, :, None]
 
 
 def _errors(said: Float[Array, "B T D"], batch: Batch, counted: Bool[Array, "B T D"]) -> tuple[Array, Array]:

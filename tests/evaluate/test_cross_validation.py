@@ -30,6 +30,8 @@ def test_errors_and_their_spread_are_scikit_learns():
 def test_examples_count_by_their_values():
     errors, values = np.asarray([[1.0, 6.0, 50.0], [70.0, 80.0, 9.0]]), np.asarray([1, 3, 2])
     np.testing.assert_allclose(fold_errors(errors, values, np.asarray([0, 0, 1])), [7 / 4, 9 / 2])
+    with pytest.raises(DataError, match="fold 1 holds no value"):
+        fold_errors(errors, np.asarray([1, 3, 0]), np.asarray([0, 0, 1]))
 
 
 # means 5, 3.2, 3, 2.9 and 3.5

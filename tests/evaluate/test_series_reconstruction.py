@@ -12,6 +12,8 @@ from seqjax.evaluate.series_reconstruction import (
     mean_series,
     pca_errors,
     pca_series,
+    prediction_baselines,
+    told_baselines,
     values_before,
 )
 from seqjax.types import Split
@@ -85,3 +87,19 @@ def test_the_value_before_is_the_last_that_counts_before_the_frame(frame):
     for n, t, d in np.ndindex(12, 6, 2):
         own = [value for row, step, channel, value in every if (row, channel) == (n, d) and step < t // frame * frame]
         assert found[n, t, d] == (own[-1] if own else 0)
+
+
+@pytest.mark.parametrize(("frame", "last"), [(1, False), (2, False), (1, True), (4, True)])
+def test_baselines_are_asked_about_the_values_that_have_a_step_before(frame, last):
+    found, before = prediction_baselines(TEST, frame, last=last), values_before(TEST, frame)
+    ends = (TEST.fields["length"] - 1) // frame
+    asked = [v for v in values(TEST) if v[1] >= frame and (v[1] // frame == ends[v[0]] or not last)]
+    assert len(asked) < len(values(TEST))
+    assert found["mean"] == pytest.approx(np.mean([value**2 for *_, value in asked]))
+    assert found["last_value"] == pytest.approx(np.mean([(before[n, t, d] - value) ** 2 for n, t, d, value in asked]))
+
+
+def test_told_baselines_are_those_of_the_components_and_the_mean():
+    found, counts = told_baselines(TRAIN, TEST, 3), observed(TEST)
+    assert found["pca"] == pytest.approx(pca_errors(TRAIN, TEST, (3,))[0])
+    assert found["mean"] == pytest.approx(error_a_value(mean_series(TRAIN, TEST), TEST.fields["x"], counts))

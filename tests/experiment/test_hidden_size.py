@@ -1,0 +1,120 @@
+"""Choosing a size: what the folds are told and asked, one program for traced fields, runs stopped and continued."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from commands import command
+from short_runs import quickly_compiled, stopped_and_continued
+
+from experiments import hidden_size
+from seqjax import train
+
+SMALL = {"sizes": (2, 3), "folds": 2, "frame": 24, "batch_size": 8, "steps": 3, "chapter_steps": 3}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    with quickly_compiled():
+        yield
+
+
+def built(**changes):
+    return hidden_size.build(hidden_size.Config(**(SMALL | changes)))
+
+
+def batch_of(split, rows):
+    return {name: jnp.asarray(field[rows]) for name, field in split.fields.items()} | {"index": jnp.asarray(rows)}
+
+
+def test_stopped_and_continued_ends_as_unbroken_and_better_than_the_last_value(tmp_path):
+    experiment = hidden_size.build(hidden_size.Config(**hidden_size.SMOKE))
+    # the second of two chapters of the second size
+    measured, figures = stopped_and_continued(experiment, tmp_path, chapters=3)
+    rows = {"hidden_size_2", "hidden_size_12", "best", "chosen", "last_value", "mean"}
+    assert {name.split("/")[0] for name in measured} == rows
+    assert measured["chosen/hidden_size"] == measured["best/hidden_size"] == 12
+    assert measured["chosen/fold_error"] == measured["hidden_size_12/fold_error"]
+    assert measured["hidden_size_12/fold_error"] < measured["hidden_size_2/fold_error"]
+    assert measured["chosen/test_error"] < min(measured["last_value/test_error"], measured["mean/test_error"])
+    assert set(figures) == {"error_curve"}
+
+
+def test_a_fold_moves_no_weight_of_the_point_that_leaves_it_out():
+    """Rows of fold 0 alone: the point without that fold stands still, the one without fold 1 and the last one move."""
+    experiment = built()
+    learner, data = experiment.phases[0].learner, experiment.data
+    start = jax.jit(learner.init)(jax.random.key(5))
+    folds = np.asarray(
+        hidden_size.fold_numbers(
+            jax.random.fold_in(start.key, hidden_size.FOLDS), 300, num_folds=2, labels=data.train.fields["label"]
+        )
+    )
+    rows = np.flatnonzero(folds == 0)[:8]
+    state, metrics = jax.jit(learner.step)(start, batch_of(data.train, rows))
+    moved = [
+        any((a[g] != b[g]).any() for a, b in zip(*map(jax.tree.leaves, (state.params, start.params)), strict=True))
+        for g in range(3)
+    ]
+    assert moved == [False, True, True]
+    # over half of the rows, each of which counts twice
+    assert np.isfinite(metrics["loss"])
+    spoilt = np.array(data.train.fields["x"])
+    spoilt[folds == 1] += 100.0
+    changed = data.validation._replace(fields=data.validation.fields | {"x": spoilt})
+    validate = jax.jit(experiment.validate)
+    before = validate(start, data.validation, jax.random.key(0))
+    assert validate(start, changed, jax.random.key(0)) > 10 * before
+
+
+@pytest.mark.parametrize(
+    ("field", "candidates", "options"),
+    [
+        ("beta", (0.1, 1.0), {"model": "sequence_vae"}),
+        ("future_weight", (0.5, 2.0), {"model": "recurrent_autoencoder", "horizon": 1}),
+    ],
+)
+def test_a_traced_field_is_one_phase_whose_points_part_company(field, candidates, options):
+    experiment = built(field=field, candidates=candidates, hidden_size=3, latent_size=2, **options)
+    (phase,) = experiment.phases
+    state, step = jax.jit(phase.learner.init)(jax.random.key(0)), jax.jit(phase.learner.step)
+    for rows in (np.arange(8), np.arange(8, 16)):
+        state, _ = step(state, batch_of(experiment.data.train, rows))
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+    # two candidates, each without fold 0, without fold 1, with all
+    assert all(len(leaf) == 6 for leaf in leaves)
+    assert max(np.abs(leaf[:3] - leaf[3:]).max() for leaf in leaves) > 1e-5
+    assert train.at_point(state, 5).extra["hyper"][field] == np.float32(candidates[1])
+    if field == "beta":
+        measured = experiment.evaluate(state, experiment.data, jax.random.key(0))
+        assert {"beta_0.1/fold_error", "beta_1/test_error", "chosen/beta", "pca/test_error"} <= set(measured)
+        assert measured["mean/test_error"] == pytest.approx(1.0, abs=0.1)
+        assert all(np.isfinite(value) for value in measured.values())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--sizes", "8", "4"], ["hidden_size=(8, 4)", "smallest first"]),
+        (["--sizes", "4"], ["two or more different"]),
+        (["--sizes", "0", "4"], ["from 1 on"]),
+        (["--candidates", "4", "8"], ["candidates", "--sizes"]),
+        (["--field", "beta", "--candidates", "1", "2"], ["field=beta", "next_step has none", "sequence_vae"]),
+        (["--field", "learning_rate"], ["candidates=None", "learning_rate"]),
+        (["--field", "learning_rate", "--candidates", "0", "1"], ["positive"]),
+        (["--field", "num_layers", "--candidates", "1.5", "2"], ["whole numbers"]),
+        (
+            ["--model", "recurrent_autoencoder", "--field", "future_weight", "--candidates", "1", "2"],
+            ["horizon=0", "1 or more"],
+        ),
+        (["--folds", "301"], ["folds=301", "2 to 300"]),
+        (["--folds", "1"], ["folds=1"]),
+        (["--frame", "96"], ["series of one step", "lower --frame"]),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(capsys, tmp_path, args, words):
+    code, _, err = command(capsys, "--run-dir", tmp_path / "run", *args, "--devices", "1", module=hidden_size)
+    assert code == 2
+    assert len(err.strip().splitlines()) <= 2
+    for word in words:
+        assert word in err
