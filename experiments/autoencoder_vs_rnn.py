@@ -5,7 +5,7 @@ those before. The recurrent autoencoder does both: from one code it tells the se
 
 Data: events (made up), japanese_vowels, basic_motions, cbf, gun_point, italy_power_demand, any other set of series, or
     a path to a folder with NAME_TRAIN.ts and NAME_TEST.ts, a .ts or a .npz
-Time: 2 minutes a seed on events (2 CPU cores)
+Time: half a minute a seed on events, 1 minute on japanese_vowels (1 CPU core)
 Run: python -m experiments.autoencoder_vs_rnn --dataset japanese_vowels
 Expected: the smallest error of the next step from the recurrence; codes in which k-means finds more of the classes of
     events from the recurrent autoencoder; the fewest multiplications from the autoencoder.

@@ -91,7 +91,7 @@ def scored_series(
         axis.plot(own[:MOST_STEPS], linewidth=0.7, color="black")
         axis.axhline(limits[name], color="tab:blue", linewidth=0.8, linestyle="--")
         axis.set_ylabel(name.replace("_", " "))
-        if own.min() > 0 and own.max() > 100 * np.median(own):
+        if own.min() > 0:
             axis.set_yscale("log")
     for axis in axes:
         for start, end in stretches(anomalous):

@@ -20,6 +20,7 @@ SMALL = anomaly.Config(
     code_size=2,
     components=2,
     learning_rate=1e-2,
+    ball_learning_rate=1e-2,
     pretraining_steps=40,
     steps=40,
     chapter_steps=20,
@@ -85,6 +86,15 @@ def test_an_autoencoder_learns_its_class_and_its_table_is_scikit_learns(path):
     # thresholds are those of validation rows: other test rows change none
     turned = experiment.data._replace(test=experiment.data.train)
     assert experiment.evaluate(state, turned, KEY)["autoencoder/threshold"] == measured["autoencoder/threshold"]
+
+
+def test_with_contrast_normalised_brightness_is_no_anomaly(path):
+    experiment, state = started(path, contrast=True)
+    x = np.asarray(built(path).data.test.fields["x"])
+    score = functools.partial(experiment.functions["score"], state.params, key=KEY)
+    np.testing.assert_allclose(score(3 * x + 7), score(x), rtol=1e-3)
+    np.testing.assert_allclose(np.abs(experiment.data.train.fields["x"]).mean(axis=1), 1, rtol=1e-6)
+    assert set(experiment.figures(state, experiment.data, KEY, {})) == {"roc_curves", "score_histograms", "extremes"}
 
 
 def test_classes_know_nothing_of_each_other(path):
