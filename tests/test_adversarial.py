@@ -6,6 +6,7 @@ import games
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import optax
 import pytest
 
@@ -196,17 +197,12 @@ def test_players_that_cannot_play_are_refused(players, options, words):
 @functools.cache
 def trained(driver: str, num_devices: int):
     learner = games.network()
-    devices = parallel.local_devices(num_devices)
-    fetch = games.fetch_of(SPLIT, BATCH_SIZE, num_devices)
-    axis_name = None if driver == "jit" else parallel.AXIS
-    chapter = train.make_chapter(learner, fetch, length=STEPS, axis_name=axis_name)
-    dispatch = parallel.distribute(chapter, devices, driver)
+    fetch_of = functools.partial(games.fetch_of, SPLIT, BATCH_SIZE)
     states = jax.tree.map(lambda leaf: leaf[None], started()[1])
-    states = parallel.replicated(states, devices)
-    return dispatch(states, jnp.ones(1, bool), jnp.int32(STEPS), parallel.replicated(SPLIT, devices))
+    return on_devices.stepped(learner, on_devices.layout(driver, num_devices), fetch_of, SPLIT, states, steps=STEPS)
 
 
-@pytest.mark.parametrize("driver", ["pmap", "shard_map"])
+@pytest.mark.parametrize("driver", ["pmap", "shard_map", "jit"])
 def test_eight_devices_equal_one_after_twenty_steps(driver):
     """With batch statistics, packs, a penalty and noise: none of it shows how the batch was shared out."""
     (one, one_metrics), (many, metrics) = trained("jit", 1), trained(driver, 8)

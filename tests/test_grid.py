@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import problems
 import pytest
 
@@ -55,15 +56,8 @@ GRIDS = {plan: train.grid(ONE, HYPER, plan=plan, labels=["a", "b", "a"]) for pla
 
 @functools.cache
 def program(learner, driver="jit", num_devices=1):
-    devices = parallel.local_devices(num_devices)
-    chapter = train.make_chapter(
-        learner,
-        fetch_of(num_devices),
-        length=STEPS,
-        axis_name=None if driver == "jit" else parallel.AXIS,
-    )
-    dispatch, source = parallel.distribute(chapter, devices, driver), parallel.replicated(SPLIT, devices)
-    return lambda states: dispatch(states, jnp.ones(SEEDS, bool), jnp.int32(STEPS), source)
+    on = on_devices.layout(driver, num_devices)
+    return lambda states: on_devices.stepped(learner, on, fetch_of, SPLIT, states, steps=STEPS)
 
 
 def start(learner):

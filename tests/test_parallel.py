@@ -3,41 +3,40 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import optax
 import problems
 import pytest
+from jax.sharding import PartitionSpec as P
+from on_devices import assert_close
 
 from seqjax import parallel, train
 from seqjax.errors import UsageError
 
 SPLIT = problems.split()
 LEARNER = train.minimise(problems.loss, problems.init, optax.adam(0.05), ema_decay=0.9)
-BATCH_SIZE, STEPS, SEEDS = 32, 20, 2
+STEPS, SEEDS = 20, 2
+ROWS_OF = on_devices.rows_of(32)
+
+
+layout = functools.cache(on_devices.layout)
 
 
 @functools.cache
 def trained(driver: str, num_devices: int, count: int = STEPS, plan: str = "map"):
-    devices = parallel.local_devices(num_devices)
-    chapter = train.make_chapter(
-        LEARNER,
-        problems.fetch_of(SPLIT, BATCH_SIZE, num_devices),
-        length=STEPS,
-        seed_plan=plan,
-        axis_name=None if driver == "jit" else parallel.AXIS,
-    )
-    dispatch = parallel.distribute(chapter, devices, driver)
-    states = jax.lax.map(LEARNER.init, jnp.stack([jax.random.key(seed) for seed in range(SEEDS)]))
-    source = parallel.replicated(SPLIT, devices)
-    return dispatch(states, jnp.ones(SEEDS, bool), jnp.int32(count), source)
+    """Two seeds whose batches all devices share."""
+    return chapter_on(layout(driver, num_devices), SEEDS, count, plan)
 
 
-def assert_close(a, b, tolerance=1e-5):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        x, y = np.asarray(x), np.asarray(y)
-        assert (np.abs(x - y) <= tolerance * np.maximum(1, np.abs(y))).all()
+def chapter_on(on, seeds, count=STEPS, plan="map"):
+    states = jax.lax.map(LEARNER.init, jnp.stack([jax.random.key(seed) for seed in range(seeds)]))
+    return on_devices.stepped(LEARNER, on, ROWS_OF, SPLIT, states, steps=count, length=STEPS, seed_plan=plan)
 
 
-@pytest.mark.parametrize("driver", ["pmap", "shard_map"])
+DRIVERS = ("pmap", "shard_map", "jit")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("num_devices", [2, 8])
 def test_many_devices_equal_one_after_twenty_steps(driver, num_devices):
     one, _ = trained("jit", 1)
@@ -47,8 +46,9 @@ def test_many_devices_equal_one_after_twenty_steps(driver, num_devices):
     np.testing.assert_array_equal(many.step, one.step)
 
 
-@pytest.mark.parametrize("driver", ["pmap", "shard_map"])
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_the_gradient_is_not_multiplied_by_the_number_of_devices(driver):
+    """As it is by `shard_map` with check_vma=True, without a word."""
     _, one = trained("jit", 1)
     _, many = trained(driver, 8)
     np.testing.assert_allclose(many["gradient_norm"][:, 0], one["gradient_norm"][:, 0], rtol=1e-5)
@@ -63,7 +63,7 @@ def test_vmapped_seeds_under_pmap():
     assert_close(trained("pmap", 8, plan="vmap")[0].params, trained("jit", 1)[0].params)
 
 
-@pytest.mark.parametrize("driver", ["pmap", "shard_map"])
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_states_keep_their_shapes_and_replicas_are_the_same_bits(driver):
     states, _ = trained(driver, 8)
     assert states.params["w"].shape == (SEEDS, problems.FEATURES, problems.TARGETS)
@@ -75,16 +75,18 @@ def test_differing_replicas_are_found():
     # what a forgotten pmean leaves behind: each device has its own value, and out_axes=None hides it
     states = jax.pmap(lambda i: {"good": i * 0, "bad": i}, out_axes=None)(jnp.arange(8.0))
     assert parallel.differing_replicas(states) == ["['bad']"]
+    # parts of an array are no replicas of each other
+    by_seed = parallel.placed(jnp.arange(8.0), layout("shard_map", 8, seeds=8).mesh, P(parallel.SEED))
+    assert parallel.differing_replicas(by_seed) == []
 
 
-@pytest.mark.parametrize(("driver", "num_devices"), [("jit", 1), ("pmap", 8), ("shard_map", 8)])
+@pytest.mark.parametrize(("driver", "num_devices"), [("jit", 1), ("jit", 8), ("pmap", 8), ("shard_map", 8)])
 def test_the_states_are_donated(driver, num_devices):
-    devices = parallel.local_devices(num_devices)
-    axis_name = None if driver == "jit" else parallel.AXIS
-    fetch = problems.fetch_of(SPLIT, BATCH_SIZE, num_devices)
-    dispatch = parallel.distribute(train.make_chapter(LEARNER, fetch, length=2, axis_name=axis_name), devices, driver)
-    states = parallel.replicated(jax.tree.map(lambda leaf: leaf[None], LEARNER.init(jax.random.key(0))), devices)
-    dispatch(states, jnp.ones(1, bool), jnp.int32(2), parallel.replicated(SPLIT, devices))
+    on = layout(driver, num_devices)
+    dispatch = on_devices.chapter_of(LEARNER, on, ROWS_OF, length=2)
+    start = jax.tree.map(lambda leaf: leaf[None], LEARNER.init(jax.random.key(0)))
+    states = parallel.placed(start, on.mesh, P(parallel.SEED))
+    dispatch(states, jnp.ones(1, bool), jnp.int32(2), parallel.replicated(SPLIT, on.mesh))
     assert states.params["w"].is_deleted()
 
 
@@ -92,13 +94,69 @@ def test_a_chapter_with_a_masked_tail():
     assert np.asarray(trained("pmap", 8, 7)[0].step).tolist() == [7, 7]
 
 
-def test_devices_and_drivers_are_chosen():
+@pytest.mark.parametrize(
+    ("driver", "num_devices", "seeds"),
+    [("pmap", 4, 4), ("shard_map", 4, 4), ("jit", 4, 4), ("shard_map", 8, 4), ("jit", 8, 4), ("pmap", 2, 4)],
+)
+def test_seeds_over_devices_and_both_on_a_mesh_equal_one_device(driver, num_devices, seeds):
+    on = layout(driver, num_devices, seeds=seeds)
+    assert on.seed_parts == min(num_devices, seeds)
+    one, one_metrics = chapter_on(layout("jit", 1), seeds)
+    many, metrics = chapter_on(on, seeds)
+    assert_close(many.params, one.params)
+    np.testing.assert_allclose(metrics["loss"], one_metrics["loss"], rtol=1e-4)
+    assert many.params["w"].addressable_shards[0].data.shape[0] == seeds // on.seed_parts
+    assert parallel.differing_replicas(many) == []
+
+
+def test_seeds_alone_on_a_device_have_the_bits_of_one_device():
+    one, _ = chapter_on(layout("jit", 1), 4)
+    for driver in ("pmap", "shard_map"):
+        many, _ = chapter_on(layout(driver, 2, seeds=4), 4)
+        np.testing.assert_array_equal(many.params["w"], one.params["w"])
+
+
+@pytest.mark.parametrize(
+    ("driver", "num_devices", "seeds"),
+    [("jit", 1, 1), ("pmap", 2, 1), ("shard_map", 2, 1), ("pmap", 4, 1), ("shard_map", 8, 1), ("shard_map", 8, 2)],
+)
+def test_the_reproducible_mode_has_one_value_on_any_number_of_devices(driver, num_devices, seeds):
+    on = layout(driver, num_devices, seeds=seeds, reproducible=True)
+    found, metrics = chapter_on(on, 2)
+    reference, reference_metrics = reproduced()
+    for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(reference.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(metrics["gradient_norm"], reference_metrics["gradient_norm"])
+    # and near the value of the other mode, whose order of sums is the compiler's
+    assert_close(found.params, trained("jit", 1)[0].params)
+
+
+@functools.cache
+def reproduced():
+    return chapter_on(layout("shard_map", 4, seeds=1, reproducible=True), 2)
+
+
+def test_layouts_and_drivers_are_chosen():
     assert len(parallel.local_devices(None)) == 8
     assert len(parallel.local_devices(3)) == 3
-    assert [parallel.chosen_driver("auto", n) for n in (1, 2)] == ["jit", "pmap"]
-    assert parallel.chosen_driver("shard_map", 1) == "shard_map"
+    found = [layout("auto", n, seeds=seeds) for n, seeds in ((1, 5), (2, 5), (8, 5), (8, 8), (8, 2), (6, 4))]
+    chosen = [(on.driver, on.seed_parts, on.batch_parts) for on in found]
+    assert chosen == [
+        ("jit", 1, 1),
+        ("pmap", 2, 1),
+        ("pmap", 1, 8),
+        ("pmap", 8, 1),
+        ("shard_map", 2, 4),
+        ("shard_map", 2, 3),
+    ]
+    # five seeds on two devices are filled up to six
+    assert found[1].seeds_filled_up(5) == 6
+    assert layout("pmap", 8, seeds=2).batch_parts == 8
+    assert layout("shard_map", 1).driver == "shard_map"
     for count in (0, 9, -1):
         with pytest.raises(UsageError, match=f"--devices {count}: this process has 8 cpu"):
             parallel.local_devices(count)
-    with pytest.raises(UsageError, match="jit runs on one device, 2"):
-        parallel.distribute(lambda: None, parallel.local_devices(2), "jit")
+    with pytest.raises(UsageError, match="--reproducible: --driver jit"):
+        layout("jit", 2, seeds=1, reproducible=True)
+    with pytest.raises(UsageError, match="--reproducible devices=3: expected a divisor of 8"):
+        layout("shard_map", 3, seeds=1, reproducible=True)

@@ -23,9 +23,13 @@ class Options:
     run_dir: Path | None = None
     """Where the run lives; an unfinished run found there is continued. Default: runs/NAME/DATASET-HASH."""
     devices: int | None = None
-    """How many local devices share each batch. Default: all."""
+    """How many local devices share the seeds, and each batch where these are fewer. Default: all."""
+    host_devices: int | None = None
+    """So many CPU devices, to try on one machine what runs on several. Default: one, or JAX_NUM_CPU_DEVICES."""
     driver: Driver = "auto"
-    """How the step runs on them; auto: jit on one device, pmap on several."""
+    """How the step runs on them; auto: jit on one device, pmap on several, shard_map where they share both."""
+    reproducible: bool = False
+    """Add up each batch in a fixed order, so that the bits do not depend on the number of devices."""
     smoke: bool = False
     """A run of seconds on embedded data instead of the full one."""
     stream: bool = False
@@ -80,6 +84,8 @@ def check(options: Options) -> None:
         raise UsageError(f"--seeds {options.seeds}: expected at least 1.")
     if not 0 <= options.seed < 2**31 - options.seeds:
         raise UsageError(f"--seed {options.seed}: expected 0 to {2**31 - 1 - options.seeds}.")
+    if options.host_devices is not None and not 1 <= options.host_devices <= 512:
+        raise UsageError(f"--host-devices {options.host_devices}: expected 1 to 512.")
     if options.save_every < 0:
         raise UsageError(f"--save-every {options.save_every}: expected seconds, 0 or more.")
     if options.log_every is not None and options.log_every < 1:

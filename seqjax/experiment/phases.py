@@ -14,7 +14,16 @@ from seqjax.errors import Interrupted, NonFiniteError, UsageError, require
 from seqjax.experiment import rundir
 from seqjax.experiment.session import Plan, Session
 from seqjax.experiment.source import Source, make_source
-from seqjax.experiment.state import Run, make_boundary, refreshed, save, start_phase
+from seqjax.experiment.state import (
+    Run,
+    make_boundary,
+    needs_refresh,
+    off_mesh,
+    on_mesh,
+    refreshed,
+    save,
+    start_phase,
+)
 from seqjax.types import Experiment, Phase, TrainState
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -32,8 +41,8 @@ def train_phases(session: Session, run: Run) -> Run:
 
 def check_phases(experiment: Experiment, plan: Plan) -> None:
     """Raises UsageError for phases that cannot run as planned."""
-    if plan.driver == "jit" and plan.devices > 1:
-        raise UsageError(f"--driver jit runs on one device, {plan.devices} are asked for; use pmap or shard_map.")
+    shares = plan.devices // plan.seed_devices
+    parts = parallel.VIRTUAL_SHARDS if plan.reproducible else shares
     for phase in experiment.phases:
         if experiment.data.validation.num_examples == 0 and (phase.keep_best or phase.patience is not None):
             raise UsageError("keep_best and patience need a validation split, and this one is empty.")
@@ -45,8 +54,12 @@ def check_phases(experiment: Experiment, plan: Plan) -> None:
             raise UsageError(f"phase {phase.name} is asked whether it has finished after a refresh, and has none.")
         every = phase.refresh_every or phase.chapter_steps
         require(every % phase.chapter_steps == 0, "refresh_every", every, f"a multiple of {phase.chapter_steps} steps")
-        if phase.batch_size % plan.devices:
-            raise UsageError(f"a batch of {phase.batch_size} does not divide over {plan.devices} devices.")
+        if phase.batch_size % parts:
+            into = "virtual shards of --reproducible" if plan.reproducible else "devices"
+            raise UsageError(
+                f"a batch of {phase.batch_size} does not divide over {parts} {into}.\n"
+                f"Ask for a --batch-size that is a multiple of {parts}, or for other --devices or --seeds."
+            )
         if plan.log_every is not None and phase.chapter_steps % plan.log_every:
             raise UsageError(
                 f"--log-every {plan.log_every}: expected a divisor of the chapter, {phase.chapter_steps} steps."
@@ -54,55 +67,71 @@ def check_phases(experiment: Experiment, plan: Plan) -> None:
 
 
 def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
-    log_every = session.plan.log_every or phase.chapter_steps
-    devices = parallel.local_devices(session.plan.devices)
-    axis_name = None if session.plan.driver == "jit" else parallel.AXIS
-    data = session.experiment.data
+    plan, layout, data = session.plan, session.layout, session.experiment.data
+    log_every = plan.log_every or phase.chapter_steps
     too_large = phase.batch_at is None and not is_resident(data)
-    source = make_source(data.train, phase, devices, stream=session.plan.stream or too_large)
+    source = make_source(data.train, phase, layout, stream=plan.stream or too_large)
     chapter = train.make_chapter(
-        phase.learner, source.fetch, length=source.length, seed_plan=session.plan.seed_plan, axis_name=axis_name
+        phase.learner,
+        source.fetch,
+        length=source.length,
+        seed_plan=plan.seed_plan,
+        axis_name=layout.axis_name,
+        shards=layout.shards,
     )
-    dispatch = parallel.distribute(chapter, devices, session.plan.driver)
-    boundary = make_boundary(session.experiment, phase, session.plan.seed_range)
-    validation = jax.tree.map(jnp.asarray, data.validation)
-    if len(devices) > 1 and "carry" in run.states.extra:
-        raise UsageError(f"phase {phase.name} keeps a carry, which runs on one device so far; use --devices 1.")
+    dispatch = parallel.distribute(chapter, layout, streamed=source.streamed)
+    boundary = make_boundary(session.experiment, phase, plan.seed_range, layout)
+    validation = parallel.replicated(jax.tree.map(np.asarray, data.validation), layout.mesh)
     # where dispatches leave it: with any other placement the second chapter would compile again
-    run = parallel.replicated(run, devices)
+    run = on_mesh(run, layout)
     pending, saved_at = None, time.monotonic()
-    saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
-    with session.reporter(phase.name, int(run.done)) as report, ThreadPoolExecutor(1) as saver:
-        while int(run.done) < phase.steps and np.asarray(run.active).any():
-            done = int(run.done)
+    done = saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
+    active = _active(run, plan.seeds)
+    with session.reporter(phase.name, done) as report, ThreadPoolExecutor(1) as saver:
+        while done < phase.steps and active.any():
             count = min(phase.chapter_steps, phase.steps - done)
-            active = np.asarray(run.active)
             states, metrics = _chapter(session, run, dispatch, source, done, count)
             _stop_on_non_finite(states, active, session, done + count)
             run, scores = boundary(run._replace(states=states), jnp.int32(count), validation)
-            run = parallel.replicated(refreshed(run, phase, data.train), devices)
+            if needs_refresh(run, phase):
+                run = on_mesh(refreshed(off_mesh(run, plan.seeds), phase, data.train), layout)
             rows = metric_rows(int(run.phase), done, count, log_every, metrics, active)
+            scores = np.asarray(parallel.local(scores))[: plan.seeds]
             rows[-1]["validation"] = [float(s) if a else None for s, a in zip(scores, active, strict=True)]
+            done, active = done + count, _active(run, plan.seeds)
             rundir.append_metrics(session.run_dir, rows)
-            report(done + count, phase.steps, _means(rows[-1]))
+            report(done, phase.steps, _means(rows[-1]))
             stopping = session.stop_requested()
             if stopping or time.monotonic() - saved_at >= session.save_every:
                 if pending is not None:
                     pending.result()
                 # committed while training goes on, so that it counts as soon as it is written
-                pending = saver.submit(checkpoint.commit, save(session, run))
-                saved_at, saved = time.monotonic(), done + count
+                pending = saver.submit(checkpoint.commit, save(session, off_mesh(run, plan.seeds)))
+                saved_at, saved = time.monotonic(), done
             if stopping:
                 pending.result()
                 raise Interrupted(
-                    f"stopped by a signal at step {done + count}, saved in {session.run_dir}.\n"
+                    f"stopped by a signal at step {done}, saved in {session.run_dir}.\n"
                     "Run the same command to continue."
                 )
     if pending is not None:
         pending.result()
-    if saved != int(run.done):
+    _check_replicas(run)
+    run = off_mesh(run, plan.seeds)
+    if saved != done:
         checkpoint.commit(save(session, run))
     return run
+
+
+def _active(run: Run, count: int) -> np.ndarray:
+    """Which of the seeds that were asked for still train."""
+    return np.asarray(parallel.local(run.active))[:count]
+
+
+def _check_replicas(run: Run) -> None:
+    names = parallel.differing_replicas(run)
+    if names:
+        raise AssertionError(f"devices disagree on {names[0]} and {len(names) - 1} more arrays")
 
 
 def _chapter(
@@ -118,7 +147,9 @@ def _chapter(
         parts.append((length, metrics))
         if len(parts) % 16 == 0:
             jax.block_until_ready(states)
-    gathered = [jax.tree.map(lambda m, n=length: np.asarray(m)[:, :n], metrics) for length, metrics in parts]
+    seeds = session.plan.seeds
+    parts = [(length, parallel.local(metrics)) for length, metrics in parts]
+    gathered = [jax.tree.map(lambda m, n=length: np.asarray(m)[:seeds, :n], metrics) for length, metrics in parts]
     return states, jax.tree.map(lambda *ms: np.concatenate(ms, axis=1), *gathered)
 
 
@@ -147,8 +178,8 @@ def _means(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _stop_on_non_finite(states: TrainState, active: np.ndarray, session: Session, step: int) -> None:
-    longest = np.asarray(states.extra["skipped"]["longest"])
-    for seed, is_active, skipped in zip(session.plan.seed_range, active, longest, strict=True):
+    longest = np.asarray(parallel.local(states.extra["skipped"]["longest"]))
+    for seed, is_active, skipped in zip(session.plan.seed_range, active, longest, strict=False):
         if is_active and skipped >= MAX_SKIPPED_IN_A_ROW:
             raise NonFiniteError(
                 f"seed {seed}: loss or gradient not finite in {skipped} steps in a row before step {step}; "

@@ -11,6 +11,10 @@ from typing import Any
 from seqjax.errors import UsageError
 from seqjax.storage import LOCK, write_atomically
 
+# what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
+# reproducible
+TOPOLOGY = ("devices", "seed_devices", "processes", "platform", "driver")
+
 
 def described(name: str, config: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """What `config.json` says: all that the bits of a run depend on, besides the code and the machine."""
@@ -18,8 +22,9 @@ def described(name: str, config: Any, plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_run_dir(description: dict[str, Any]) -> Path:
-    """`runs/NAME/DATASET-HASH`, so that the same command finds the same run again."""
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
+    """`runs/NAME/DATASET-HASH`, so that the same command finds the same run again, on whatever devices."""
+    plan = {name: value for name, value in description["plan"].items() if name not in TOPOLOGY}
+    digest = hashlib.sha256(json.dumps(description | {"plan": plan}, sort_keys=True).encode()).hexdigest()[:8]
     dataset = Path(str(description["config"].get("dataset", "run"))).stem
     return Path("runs") / description["experiment"] / f"{dataset}-{digest}"
 
@@ -43,25 +48,34 @@ def make_directory(run_dir: Path) -> None:
         raise UsageError(f"--run-dir {run_dir}: cannot be written ({reason}).\nName another directory.") from None
 
 
-def claim(run_dir: Path, description: dict[str, Any]) -> None:
-    """Writes `config.json`, or compares it with the one that is there.
+def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """Writes `config.json`, or compares it with the one that is there; what it says in the end.
 
-    Raises UsageError naming each field that differs.
+    An unfinished run may go on with another topology: `config.json` then has the new one, those before in `earlier`.
+    Raises UsageError naming each other field that differs.
     """
     path = run_dir / "config.json"
     if not path.exists():
         write_atomically(path, json.dumps(description, indent=2) + "\n")
-        return
+        return description
     found = read_description(run_dir)
-    differences = [
+    differences = _differences(found, description)
+    refused = [
         f"{field} is {found_value!r} there and {wanted_value!r} here"
-        for field, found_value, wanted_value in _differences(found, description)
+        for field, found_value, wanted_value in differences
+        if field.removeprefix("plan.") not in TOPOLOGY
     ]
-    if differences:
+    if refused:
         raise UsageError(
-            f"{run_dir}: holds a run of another configuration: {'; '.join(differences)}.\n"
+            f"{run_dir}: holds a run of another configuration: {'; '.join(refused)}.\n"
             "Repeat that run's flags to continue it, or name another --run-dir."
         )
+    if not differences or (run_dir / "receipt.json").exists():
+        return found
+    before = {name: found["plan"][name] for name in TOPOLOGY if name in found["plan"]}
+    description = description | {"earlier": [*found.get("earlier", []), before]}
+    write_atomically(path, json.dumps(description, indent=2) + "\n")
+    return description
 
 
 def read_description(run_dir: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from seqjax import parallel, train
 from seqjax.errors import Interrupted
 from seqjax.experiment.options import Options
 from seqjax.experiment.progress import progress
+from seqjax.parallel import Layout
 from seqjax.types import Experiment
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -22,9 +23,11 @@ class Plan(NamedTuple):
     seed: int
     seeds: int
     devices: int
+    seed_devices: int
     platform: str
     driver: Literal["jit", "pmap", "shard_map"]
     seed_plan: train.SeedPlan
+    reproducible: bool
     stream: bool
     log_every: int | None
 
@@ -37,16 +40,25 @@ def make_plan(options: Options) -> Plan:
     """What the options come to on the devices that are here. Raises UsageError when there are too few."""
     devices = parallel.local_devices(options.devices)
     platform = devices[0].platform
+    layout = parallel.make_layout(devices, options.driver, num_seeds=options.seeds, reproducible=options.reproducible)
     return Plan(
-        options.seed,
-        options.seeds,
-        len(devices),
-        platform,
-        parallel.chosen_driver(options.driver, len(devices)),
-        parallel.seed_plan(platform),
-        options.stream,
-        options.log_every,
+        seed=options.seed,
+        seeds=options.seeds,
+        devices=len(devices),
+        seed_devices=layout.seed_parts,
+        platform=platform,
+        driver=layout.driver,
+        seed_plan=parallel.seed_plan(platform),
+        reproducible=options.reproducible,
+        stream=options.stream,
+        log_every=options.log_every,
     )
+
+
+def layout_of(plan: Plan) -> Layout:
+    """The mesh that a plan was made for."""
+    devices = parallel.local_devices(plan.devices)
+    return parallel.make_layout(devices, plan.driver, num_seeds=plan.seeds, reproducible=plan.reproducible)
 
 
 class Session(NamedTuple):
@@ -54,6 +66,7 @@ class Session(NamedTuple):
 
     experiment: Experiment
     plan: Plan
+    layout: Layout
     run_dir: Path
     save_every: float
     stop_requested: Callable[[], bool]
@@ -74,7 +87,7 @@ def make_session(
     reporter: Callable[..., Any] = progress,
 ) -> Session:
     timing = {"earlier_s": 0.0, "started": time.monotonic()}
-    return Session(experiment, plan, run_dir, save_every, stop_requested, reporter, timing)
+    return Session(experiment, plan, layout_of(plan), run_dir, save_every, stop_requested, reporter, timing)
 
 
 @contextmanager

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import PyTree
+from jax.sharding import PartitionSpec as P
+from jaxtyping import PyTree, Shaped
 
-from seqjax import checkpoint, train
+from seqjax import checkpoint, parallel, train
 from seqjax.errors import CheckpointError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment.progress import say
 from seqjax.experiment.session import Session
+from seqjax.parallel import Layout
 from seqjax.types import Experiment, Key, Phase, Split, TrainState
 
 EVALUATION = 0x5EED  # folded into a seed's key for validation and evaluation
@@ -100,17 +102,40 @@ def _require_states_of(phase: Phase, states: TrainState) -> None:
         )
 
 
-def make_boundary(experiment: Experiment, phase: Phase, seeds: range) -> Any:
-    """`(run, count) -> (run, scores [S])`: validation, keep-best and early stopping after `count` more steps."""
-    keys = jnp.stack([evaluation_key(seed) for seed in seeds])
+# where a run's arrays lie on a mesh
+BY_SEED = Run(P(), P(), *[P(parallel.SEED)] * 5)
 
-    def boundary(run: Run, count: Array, validation: Any) -> tuple[Run, Array]:
+
+def on_mesh(run: Run, layout: Layout) -> Run:
+    """The run on a layout's devices, filled up with seeds that stand still to as many as these share out equally."""
+    count = len(run.active)
+    places = jnp.minimum(jnp.arange(layout.seeds_filled_up(count)), count - 1)
+    if len(places) > count:
+        run = jax.tree.map(lambda leaf: leaf[places] if leaf.ndim else leaf, run)
+        run = run._replace(active=run.active & (jnp.arange(len(places)) < count))
+    return Run(*(parallel.placed(own, layout.mesh, spec) for own, spec in zip(run, BY_SEED, strict=True)))
+
+
+def off_mesh(run: Run, count: int) -> Run:
+    """The whole run of the `count` seeds that were asked for, on the first device of this process."""
+    return jax.tree.map(lambda leaf: leaf[:count] if leaf.ndim else leaf, parallel.local(run))
+
+
+def make_boundary(experiment: Experiment, phase: Phase, seeds: range, layout: Layout) -> Any:
+    """`(run, count, validation) -> (run, scores [S])`: validation, keep-best, early stopping after `count` more steps.
+
+    The run is one `on_mesh`.
+    """
+    numbers = [*seeds, *[seeds[-1]] * (layout.seeds_filled_up(len(seeds)) - len(seeds))]
+    all_keys = jnp.stack([evaluation_key(seed) for seed in numbers])
+
+    def boundary(run: Run, keys: Shaped[Key, "S"], count: Array, validation: Any) -> tuple[Run, Array]:
         def score(inputs: tuple[TrainState, Key]) -> Array:
             state, key = inputs
             return experiment.validate(train.averaged(state), validation, key)
 
         if validation.num_examples == 0:
-            scores = jnp.full(len(seeds), jnp.nan, jnp.float32)
+            scores = jnp.full(len(run.active), jnp.nan, jnp.float32)
         else:
             scores = lax.map(score, (run.states, keys)).astype(jnp.float32)
         better = run.active & (scores < run.best_score)
@@ -125,19 +150,36 @@ def make_boundary(experiment: Experiment, phase: Phase, seeds: range) -> Any:
         best_score = jnp.where(better, scores, run.best_score)
         return Run(run.phase, run.done + count, run.states, best, best_score, waited, active), scores
 
-    return jax.jit(boundary, donate_argnums=0)
+    by_seed = P(parallel.SEED)
+    in_specs, out_specs = (BY_SEED, by_seed, P(), P()), (BY_SEED, by_seed)
+    mapped = parallel.over_seeds(boundary, layout, in_specs, out_specs)
+    all_keys = parallel.placed(all_keys, layout.mesh, by_seed)
+
+    def at_boundary(run: Run, count: Array, validation: Any) -> tuple[Run, Array]:
+        with parallel.sharing_rows(layout):
+            return mapped(run, all_keys, count, validation)
+
+    return at_boundary
+
+
+def needs_refresh(run: Run, phase: Phase) -> bool:
+    return phase.refresh is not None and int(run.done) % (phase.refresh_every or phase.chapter_steps) == 0
 
 
 def refreshed(run: Run, phase: Phase, split: Split) -> Run:
-    """The run after `phase.refresh` of every seed, where one is due; a seed that has `finished` with it stops."""
-    if phase.refresh is None or int(run.done) % (phase.refresh_every or phase.chapter_steps):
-        return run
-    refreshed_states = [
-        # a seed that has stopped stands still
-        phase.refresh(seed_state(run.states, i), split) if active else seed_state(run.states, i)
-        for i, active in enumerate(np.asarray(run.active))
-    ]
-    run = run._replace(states=_stack(refreshed_states))
+    """The run after `phase.refresh` of every seed, each on a device of its own where there are several; a seed that has
+    `finished` with it stops.
+    """
+    devices = jax.local_devices()
+
+    def of_seed(position: int, active: bool) -> TrainState:
+        state = seed_state(run.states, position)
+        if not active:
+            return state  # a seed that has stopped stands still
+        return phase.refresh(jax.device_put(state, devices[position % len(devices)]), split)
+
+    refreshed_states = [of_seed(position, active) for position, active in enumerate(np.asarray(run.active).tolist())]
+    run = run._replace(states=_stack(parallel.local(refreshed_states)))
     if phase.finished is None:
         return run
     going_on = [not phase.finished(state) for state in refreshed_states]

@@ -1,7 +1,7 @@
 """Several losses, each minimised by a player of its own: the learner of generative adversarial networks."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax import Array, lax
 from jaxtyping import Float, PyTree
 
 from seqjax.errors import UsageError, require
-from seqjax.train.learner import Aux, means, none_skipped, over_devices, stepped
+from seqjax.train.learner import Aux, Gradients, means, none_skipped, over_shards, stepped
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 AdversarialLoss = Callable[..., tuple[Float[Array, "B"], Aux]]
@@ -86,16 +86,19 @@ def adversarial(
         return TrainState(params, opt_state, jnp.int32(0), step_key, start)
 
     def updated(
-        name: str, now: TrainState, seen: TrainState, batch: Batch, key: Key, axis_name: str | None
+        name: str, now: TrainState, seen: TrainState, batch: Batch, key: Key, shared: dict[str, Any]
     ) -> tuple[TrainState, Metrics]:
         """`now` after one update of a player, who sees the others as they are in `seen`."""
         player = players[name]
 
-        def mean_loss(params: Params) -> tuple[Array, tuple[Metrics, dict]]:
-            return means(*player.loss(params, batch, key, seen, axis_name=axis_name))
+        def compute(seen: TrainState, batch: Batch, axis_name: str | None) -> Gradients:
+            def mean_loss(params: Params) -> tuple[Array, tuple[Metrics, dict]]:
+                return means(*player.loss(params, batch, key, seen, axis_name=axis_name))
 
-        grads, (metrics, new_extra) = jax.grad(mean_loss, has_aux=True)(now.params[name])
-        grads, metrics, new_extra = over_devices(grads, metrics, new_extra, axis_name)
+            grads, (metrics, new_extra) = jax.grad(mean_loss, has_aux=True)(now.params[name])
+            return grads, metrics, new_extra
+
+        grads, metrics, new_extra = over_shards(compute, seen, batch, **shared)
         metrics["gradient_norm"] = optax.tree.norm(grads)
         updates, opt_state = player.optimizer.update(grads, now.opt_state[name], now.params[name])
         params = optax.apply_updates(now.params[name], updates)
@@ -109,13 +112,13 @@ def adversarial(
         return after, metrics
 
     def moved(
-        name: str, now: TrainState, seen: TrainState | None, parts: Batch, key: Key, axis_name: str | None
+        name: str, now: TrainState, seen: TrainState | None, parts: Batch, key: Key, shared: dict[str, Any]
     ) -> tuple[TrainState, Metrics]:
         """`now` after all updates of a player, each on its own part. seen: `None` for the newest state there is."""
 
         def update(now: TrainState, inputs: tuple) -> tuple[TrainState, Metrics]:
             part, number = inputs
-            return updated(name, now, now if seen is None else seen, part, jax.random.fold_in(key, number), axis_name)
+            return updated(name, now, now if seen is None else seen, part, jax.random.fold_in(key, number), shared)
 
         count = players[name].updates
         if count == 1:
@@ -124,13 +127,16 @@ def adversarial(
         now, metrics = lax.scan(update, now, (own, jnp.arange(count)))
         return now, jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics)
 
-    def step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, batch: Batch, *, axis_name: str | None = None, shards: int | None = None
+    ) -> tuple[TrainState, Metrics]:
+        shared = {"axis_name": axis_name, "shards": shards}
         key = jax.random.fold_in(state.key, state.step)
         parts = jax.tree.map(lambda rows: dealt(rows, num_parts), batch)
         now, metrics = state, {}
         for position, name in enumerate(players):
             own_key = jax.random.fold_in(key, 0 if simultaneous else position)
-            now, own = moved(name, now, state if simultaneous else None, parts, own_key, axis_name)
+            now, own = moved(name, now, state if simultaneous else None, parts, own_key, shared)
             metrics |= {f"{name}_{metric}": value for metric, value in own.items()}
         new_extra = dict(now.extra)
         if with_average:

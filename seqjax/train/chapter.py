@@ -15,7 +15,13 @@ SeedPlan = Literal["map", "vmap"]
 
 
 def make_chapter(
-    learner: Learner, fetch: Fetch, *, length: int, seed_plan: SeedPlan = "map", axis_name: str | None = None
+    learner: Learner,
+    fetch: Fetch,
+    *,
+    length: int,
+    seed_plan: SeedPlan = "map",
+    axis_name: str | None = None,
+    shards: int | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """`(states [S], active [S], count, shard, source) -> (states [S], metrics [S, length])`: `count` <= `length` steps.
 
@@ -23,7 +29,19 @@ def make_chapter(
     active: seeds that train; the others are returned as they came. Rows past `count`, and of inactive seeds, are zero.
     The length is fixed and the tail masked, so that no chapter after the first compiles.
     seed_plan: `map` runs seeds one after another and gives each the bits of a run alone; `vmap` runs them together.
+    axis_name, shards: as of the learner's step. A carry in `extra`, which has the rows of a batch first, is whole
+        before and after; between, each device has the part of its own rows.
     """
+
+    def own_carry(state: TrainState, shard: Array) -> TrainState:
+        def own(rows: Array) -> Array:
+            size = rows.shape[0] // lax.axis_size(axis_name)
+            return lax.dynamic_slice_in_dim(rows, shard * size, size)
+
+        return _with_carry(state, lambda carry: jax.tree.map(own, carry))
+
+    def whole_carry(state: TrainState) -> TrainState:
+        return _with_carry(state, lambda carry: lax.all_gather(carry, axis_name, tiled=True))
 
     def chapter(
         states: TrainState, active: Bool[Array, "S"], count: Int[Array, ""], shard: Int[Array, ""], source: Any
@@ -32,7 +50,9 @@ def make_chapter(
             state, is_active, seed = inputs
 
             def train(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
-                return learner.step(state, fetch(source, state, seed, position, shard), axis_name=axis_name)
+                return learner.step(
+                    state, fetch(source, state, seed, position, shard), axis_name=axis_name, shards=shards
+                )
 
             def skip(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
                 shapes = jax.eval_shape(train, state, position)[1]
@@ -41,9 +61,18 @@ def make_chapter(
             def body(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
                 return lax.cond(is_active & (position < count), train, skip, state, position)
 
-            return lax.scan(body, state, jnp.arange(length))
+            if axis_name is None:
+                return lax.scan(body, state, jnp.arange(length))
+            state, metrics = lax.scan(body, own_carry(state, shard), jnp.arange(length))
+            return whole_carry(state), metrics
 
         inputs = (states, active, jnp.arange(active.shape[0]))
         return lax.map(one_seed, inputs) if seed_plan == "map" else jax.vmap(one_seed)(inputs)
 
     return chapter
+
+
+def _with_carry(state: TrainState, function: Callable[[Any], Any]) -> TrainState:
+    if "carry" not in state.extra:
+        return state
+    return state._replace(extra=state.extra | {"carry": function(state.extra["carry"])})

@@ -63,11 +63,13 @@ def grid(
             params=params, opt_state=opt_state, extra={"points": points, "skipped": one.extra["skipped"]}
         )
 
-    def step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, batch: Batch, *, axis_name: str | None = None, shards: int | None = None
+    ) -> tuple[TrainState, Metrics]:
         def one_point(point: tuple) -> tuple[tuple, Metrics]:
             params, opt_state, own = point
             after, metrics = learner.step(
-                TrainState(params, opt_state, state.step, state.key, own), batch, axis_name=axis_name
+                TrainState(params, opt_state, state.step, state.key, own), batch, axis_name=axis_name, shards=shards
             )
             return (after.params, after.opt_state, after.extra), metrics
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, PyTree
 
+from seqjax.errors import UsageError
 from seqjax.types import Batch, Learner, Metrics, Params, TrainState
 
 
@@ -33,18 +34,69 @@ def none_skipped() -> dict[str, Array]:
     return jax.tree.map(jnp.int32, {"total": 0, "in_a_row": 0, "longest": 0})
 
 
-def over_devices(
-    grads: Params, metrics: Metrics, extra: dict[str, PyTree[Array]], axis_name: str | None
-) -> tuple[Params, Metrics, dict[str, PyTree[Array]]]:
-    """Their means over the device axis, but for a `carry`, which belongs to the examples of a batch.
+Gradients = tuple[Params, Metrics, dict[str, PyTree[Array]]]
+
+
+def over_shards(
+    compute: Callable[[TrainState, Batch, str | None], Gradients],
+    state: TrainState,
+    batch: Batch,
+    *,
+    axis_name: str | None,
+    shards: int | None,
+) -> Gradients:
+    """The means of gradients, metrics and entries over all shards of a batch; a `carry` stays with its examples.
+
+    compute: `(state, batch, axis_name) -> (gradients, metrics, entries)` of one shard.
+    shards: `None` for this device's batch as one shard, and a mean in any order over `axis_name`. A number for that
+        many one after another, whose values are added in an order that depends on nothing but their number on all
+        devices: a fixed tree. Statistics of a batch, for which there is no axis then, are those of a shard.
 
     Local gradients come first, then their mean: the gradient of a mean taken inside would be N times too large.
     """
-    if axis_name is None:
-        return grads, metrics, extra
-    shared = {name: value for name, value in extra.items() if name != "carry"}
-    grads, metrics, shared = lax.pmean((grads, metrics, shared), axis_name)
-    return grads, metrics, extra | shared
+    if shards is None:
+        grads, metrics, entries = compute(state, batch, axis_name)
+        if axis_name is None:
+            return grads, metrics, entries
+        carried, shared = _carried(entries)
+        grads, metrics, shared = lax.pmean((grads, metrics, shared), axis_name)
+        return grads, metrics, shared | carried
+
+    def parts(tree: PyTree[Array]) -> PyTree[Array]:
+        return jax.tree.map(lambda rows: _in_parts(rows, shards), tree)
+
+    def one(part: tuple[Batch, dict]) -> tuple[PyTree, dict]:
+        own_batch, own_carry = part
+        grads, metrics, entries = compute(state._replace(extra=state.extra | own_carry), own_batch, None)
+        carried, shared = _carried(entries)
+        return (grads, metrics, shared), carried
+
+    values, carried = lax.map(one, (parts(batch), parts(_carried(state.extra)[0])))
+    if axis_name is not None:
+        values = lax.all_gather(values, axis_name, tiled=True)
+    # behind a barrier, so that what follows is compiled alike however many devices there are
+    grads, metrics, shared = jax.tree.map(_tree_mean, lax.optimization_barrier(values))
+    return grads, metrics, shared | jax.tree.map(lambda rows: lax.collapse(rows, 0, 2), carried)
+
+
+def _carried(entries: dict[str, PyTree[Array]]) -> tuple[dict, dict]:
+    """The entries that belong to the examples of a batch, and the others."""
+    carried = {name: value for name, value in entries.items() if name == "carry"}
+    return carried, {name: value for name, value in entries.items() if name != "carry"}
+
+
+def _in_parts(rows: Array, count: int) -> Array:
+    if rows.shape[0] % count:
+        raise UsageError(f"a batch of {rows.shape[0]} on this device does not divide into {count} virtual shards")
+    return rows.reshape(count, rows.shape[0] // count, *rows.shape[1:])
+
+
+def _tree_mean(values: Array) -> Array:
+    """The mean over the first axis, neighbours added first; its size is a power of 2."""
+    count = values.shape[0]
+    while values.shape[0] > 1:
+        values = values[0::2] + values[1::2]
+    return values[0] / count
 
 
 def stepped(

@@ -9,7 +9,7 @@ from jax import Array, lax
 from jaxtyping import Float, PyTree
 
 from seqjax.errors import UsageError, require
-from seqjax.train.learner import Aux, means, none_skipped, over_devices, stepped
+from seqjax.train.learner import Aux, Gradients, means, none_skipped, over_shards, stepped
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 Loss = Callable[[Params, Batch, Key, TrainState], tuple[Float[Array, "B"], Aux]]
@@ -54,7 +54,7 @@ def minimise(
     def mean_loss(params: Params, batch: Batch, key: Key, state: TrainState) -> tuple[Array, tuple[Metrics, dict]]:
         return means(*loss(params, batch, key, state))
 
-    def gradients(state: TrainState, batch: Batch, key: Key) -> tuple[Params, Metrics, dict]:
+    def gradients(state: TrainState, batch: Batch, key: Key) -> Gradients:
         gradient = jax.grad(mean_loss, has_aux=True)
         if accumulate == 1:
             grads, (metrics, new_extra) = gradient(state.params, batch, key, state)
@@ -82,10 +82,15 @@ def minimise(
         grads, metrics = jax.tree.map(lambda t: t / accumulate, total)
         return grads, metrics, {}
 
-    def step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, batch: Batch, *, axis_name: str | None = None, shards: int | None = None
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        grads, metrics, new_extra = gradients(state, batch, key)
-        grads, metrics, new_extra = over_devices(grads, metrics, new_extra, axis_name)
+
+        def compute(state: TrainState, batch: Batch, axis_name: str | None) -> Gradients:
+            return gradients(state, batch, key)
+
+        grads, metrics, new_extra = over_shards(compute, state, batch, axis_name=axis_name, shards=shards)
         metrics["gradient_norm"] = optax.tree.norm(grads)
 
         def moved() -> tuple[Params, PyTree, dict[str, PyTree]]:

@@ -6,13 +6,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import pytest
+from on_devices import layout, rows_of
 from short_runs import quickly_compiled, stopped_and_continued
 
 from experiments import deep_clustering
-from seqjax import parallel, train
+from seqjax import parallel
 from seqjax.clustering_losses import log_soft_assignments, target_distribution
-from seqjax.data.batches import batch_at
 from seqjax.errors import DataError, UsageError
 
 SMALL = deep_clustering.Config(
@@ -64,19 +65,12 @@ def entered(path, **changes):
 def stepped(path, driver="jit", num_devices=1, steps=20, **changes):
     """The state after steps of clustering without a new target."""
     experiment, state = entered(path, **changes)
-    devices = parallel.local_devices(num_devices)
-
-    def fetch(source, state, seed, position, shard):
-        return batch_at(source, state.key, state.step, batch_size=32, shard=shard, num_shards=num_devices)
-
-    chapter = train.make_chapter(
-        experiment.phases[1].learner, fetch, length=steps, axis_name=None if driver == "jit" else parallel.AXIS
+    learner, on, states = (
+        experiment.phases[1].learner,
+        layout(driver, num_devices),
+        jax.tree.map(lambda x: x[None], state),
     )
-    dispatch = parallel.distribute(chapter, devices, driver)
-    states = parallel.replicated(jax.tree.map(lambda leaf: leaf[None], state), devices)
-    states, metrics = dispatch(
-        states, jnp.ones(1, bool), jnp.int32(steps), parallel.replicated(experiment.data.train, devices)
-    )
+    states, metrics = on_devices.stepped(learner, on, rows_of(32), experiment.data.train, states, steps=steps)
     return jax.tree.map(lambda leaf: leaf[0], states), metrics
 
 
@@ -126,7 +120,7 @@ def test_only_the_improved_form_goes_on_reconstructing(path):
         assert ("reconstruction" in metrics) == moves
 
 
-@pytest.mark.parametrize("driver", ["pmap", "shard_map"])
+@pytest.mark.parametrize("driver", ["pmap", "shard_map", "jit"])
 def test_eight_devices_equal_one_after_twenty_steps(path, driver):
     (one, one_metrics), (many, metrics) = stepped(path, method="idec"), stepped(path, driver, 8, method="idec")
     for expected, found in zip(

@@ -6,14 +6,15 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import pytest
+from on_devices import assert_close, layout, rows_of
 from short_runs import quickly_compiled, stopped_and_continued
 
 from experiments import multitask
 from experiments.multitask import ALL, SUBSETS
-from seqjax import parallel, train
 from seqjax.clustering_losses import log_soft_assignments, target_distribution
-from seqjax.data.batches import batch_at, whole
+from seqjax.data.batches import whole
 from seqjax.errors import DataError, UsageError
 from seqjax.types import Split
 
@@ -176,26 +177,14 @@ def test_eight_devices_equal_one_after_twenty_steps(path):
     experiment, _, state = entered(path)
 
     def trained(driver, num_devices, states):
-        devices = parallel.local_devices(num_devices)
-
-        def fetch(source, state, seed, position, shard):
-            return batch_at(source, state.key, state.step, batch_size=32, shard=shard, num_shards=num_devices)
-
-        axis_name = None if driver == "jit" else parallel.AXIS
-        chapter = train.make_chapter(experiment.phases[1].learner, fetch, length=20, axis_name=axis_name)
-        dispatch = parallel.distribute(chapter, devices, driver)
-        states = parallel.replicated(jax.tree.map(jnp.copy, states), devices)
-        return dispatch(states, jnp.ones(1, bool), jnp.int32(20), parallel.replicated(experiment.data.train, devices))[
-            0
-        ]
+        learner, split = experiment.phases[1].learner, experiment.data.train
+        return on_devices.stepped(learner, layout(driver, num_devices), rows_of(32), split, states, steps=20)[0]
 
     # Adam takes whole steps along rounding errors where a gradient is 0: its moments are to be real ones first
     start, _ = step_of(path)(state, whole(experiment.data.train))
     start = jax.tree.map(lambda leaf: leaf[None], start)
     one, many = trained("jit", 1, start), trained("pmap", 8, start)
-    for expected, found in zip(jax.tree.leaves(one.params), jax.tree.leaves(many.params), strict=True):
-        expected, found = np.asarray(expected), np.asarray(found)
-        assert (np.abs(found - expected) <= 1e-5 * np.maximum(1, np.abs(expected))).all()
+    assert_close(many.params, one.params)
 
 
 def test_series(tmp_path):

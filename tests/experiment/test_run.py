@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import pytest
 import toy
 from commands import QUICK, command
@@ -185,9 +186,9 @@ def test_chapters_after_the_first_compile_nothing(tmp_path, devices, driver, str
 def test_streamed_and_resident_batches_are_the_same_bits():
     experiment = toy.build(toy.Config())
     phase = experiment.phases[0]
-    device = jax.local_devices()[:1]
+    on = on_devices.layout("jit", 1)
     states = jax.lax.map(phase.learner.init, jax.vmap(jax.random.key)(np.arange(2)))
-    sources = [make_source(experiment.data.train, phase, device, stream=stream) for stream in (False, True)]
+    sources = [make_source(experiment.data.train, phase, on, stream=stream) for stream in (False, True)]
     parts = [next(iter(source.parts(states, 0, 10)))[1] for source in sources]
     for seed in range(2):
         one = jax.tree.map(lambda leaf, s=seed: leaf[s], states)
@@ -206,10 +207,10 @@ def test_rows_on_disk_are_streamed():
     order = np.random.default_rng(0).permutation(train.num_examples)
     fields = {name: field[np.argsort(order)] for name, field in train.fields.items()}
     stored = Split({name: StoredRows(field, order, field.dtype) for name, field in fields.items()})
-    phase, device = toy.build(toy.Config()).phases[0], jax.local_devices()[:1]
+    phase, on = toy.build(toy.Config()).phases[0], on_devices.layout("jit", 1)
     states = jax.lax.map(phase.learner.init, jax.vmap(jax.random.key)(np.arange(2)))
     (_, a), (_, b) = (
-        next(make_source(split, phase, device, stream=True).parts(states, 0, 10)) for split in (train, stored)
+        next(make_source(split, phase, on, stream=True).parts(states, 0, 10)) for split in (train, stored)
     )
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -221,8 +222,8 @@ def test_a_phase_may_make_its_own_batches():
 
     experiment = toy.build(toy.Config())
     phase = experiment.phases[0]._replace(batch_at=fresh)
-    device = jax.local_devices()[:1]
-    source = make_source(experiment.data.train, phase, device, stream=False)
+    on = on_devices.layout("jit", 1)
+    source = make_source(experiment.data.train, phase, on, stream=False)
     one = phase.learner.init(jax.random.key(0))
     states = jax.tree.map(lambda leaf: leaf[None], one)
     ((_, part),) = source.parts(states, 0, 10)
@@ -230,7 +231,7 @@ def test_a_phase_may_make_its_own_batches():
     np.testing.assert_array_equal(batches[0], batches[1])
     assert not np.array_equal(batches[0], batches[2])
     with pytest.raises(UsageError, match="phase fit makes its own batches"):
-        make_source(experiment.data.train, phase, device, stream=True)
+        make_source(experiment.data.train, phase, on, stream=True)
 
 
 def test_streamed_run_equals_resident_run(tmp_path):

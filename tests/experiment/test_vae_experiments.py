@@ -1,7 +1,6 @@
 """The variational autoencoders: runs of seconds that beat trivial densities, devices, collapse, signals, odd data."""
 
 import dataclasses
-import functools
 import re
 import signal
 import time
@@ -9,12 +8,13 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_devices
 import pytest
 from commands import command, finished, process
+from on_devices import assert_close, layout, rows_of
 
 from experiments import conditional_vae, iwae, vae
-from seqjax import checkpoint, parallel, train
-from seqjax.data.batches import batch_at
+from seqjax import checkpoint, parallel
 from seqjax.errors import Interrupted
 from seqjax.experiment import Options, rundir, state
 from seqjax.experiment.command import evaluated
@@ -122,23 +122,13 @@ def test_eight_devices_equal_one_after_twenty_steps(build):
     learner, split = experiment.phases[0].learner, experiment.data.train
     found = []
     for driver, count in (("jit", 1), ("pmap", 8)):
-        devices = parallel.local_devices(count)
-        fetch = functools.partial(fetched, count)
-        chapter = train.make_chapter(learner, fetch, length=20, axis_name=None if count == 1 else parallel.AXIS)
-        dispatch = parallel.distribute(chapter, devices, driver)
         states = jax.tree.map(lambda leaf: leaf[None], learner.init(jax.random.key(3)))
-        found.append(dispatch(states, jnp.ones(1, bool), jnp.int32(20), parallel.replicated(split, devices)))
+        found.append(on_devices.stepped(learner, layout(driver, count), rows_of(16), split, states, steps=20))
     (one, metrics), (many, metrics_of_many) = found
     assert parallel.differing_replicas(many) == []
-    for a, b in zip(jax.tree.leaves(many.params), jax.tree.leaves(one.params), strict=True):
-        a, b = np.asarray(a), np.asarray(b)
-        assert (np.abs(a - b) <= 1e-5 * np.maximum(1, np.abs(b))).all()
+    assert_close(many.params, one.params)
     np.testing.assert_allclose(metrics_of_many["kl"], metrics["kl"], rtol=1e-4, atol=1e-4)
     assert int(one.extra["skipped"]["total"][0]) == 0
-
-
-def fetched(num_shards, source, state, seed, position, shard):
-    return batch_at(source, state.key, state.step, batch_size=16, shard=shard, num_shards=num_shards)
 
 
 def test_a_signal_during_evaluation_is_heard_at_once_and_what_was_trained_is_saved(tmp_path):

@@ -1,0 +1,128 @@
+"""Runs on one and on many devices: the same values, the same bits where that is asked for, and the same run goes on."""
+
+import dataclasses
+import functools
+
+import pytest
+import toy
+from on_devices import assert_close
+from short_runs import quickly_compiled
+
+from experiments import autoencoder, character_model, deep_clustering, gan, pixel_mnist, vae
+from seqjax import checkpoint
+from seqjax.errors import Interrupted, UsageError
+from seqjax.experiment import Options, run, rundir
+from seqjax.experiment import state as runs
+from seqjax.experiment.phases import train_phases
+from seqjax.experiment.progress import silent
+from seqjax.experiment.session import make_plan, make_session
+
+SHORT = {"batch_size": 16, "steps": 20, "chapter_steps": 10}
+CONFIGS = {
+    autoencoder: autoencoder.Config(hidden=(8,), code_size=4, **SHORT),
+    vae: vae.Config(hidden=(8,), latent_size=3, **SHORT),
+    gan: gan.Config(generator_hidden=(8,), critic_hidden=(8,), latent_size=4, critic_steps=2, **SHORT),
+    pixel_mnist: pixel_mnist.Config(cell="lstm", hidden_size=8, **SHORT),
+    # its carry lies with the rows of a batch; its masks with their examples
+    character_model: character_model.Config(hidden_size=8, length=8, dropout=0.2, **SHORT),
+    deep_clustering: deep_clustering.Config(
+        hidden=(8,), code_size=4, cluster_steps=20, refresh_every=10, tolerance=0.0, restarts=2, **SHORT
+    ),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    with quickly_compiled():
+        yield
+
+
+@functools.cache
+def built(module):
+    return module.build(CONFIGS[module])
+
+
+def trained(module, folder, **options):
+    plan = make_plan(Options(**{"seeds": 1} | options))
+    folder.mkdir(parents=True, exist_ok=True)
+    session = make_session(built(module), plan, folder, reporter=silent)
+    return train_phases(session, runs.restore_or_start(session))
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory):
+    return functools.cache(lambda module: trained(module, tmp_path_factory.mktemp("one"), devices=1))
+
+
+@pytest.mark.parametrize("driver", ["pmap", "shard_map", "jit"])
+@pytest.mark.parametrize("module", CONFIGS, ids=lambda module: module.__name__.split(".")[-1])
+def test_eight_devices_equal_one(tmp_path, on_one_device, module, driver):
+    one, many = on_one_device(module), trained(module, tmp_path, devices=8, driver=driver)
+    assert_close((many.states.params, many.states.extra), (one.states.params, one.states.extra))
+    assert_close(many.best_score, one.best_score, 1e-4)
+
+
+@pytest.mark.parametrize("module", CONFIGS, ids=lambda module: module.__name__.split(".")[-1])
+def test_the_reproducible_mode_has_the_same_bits_on_any_number_of_devices(tmp_path, on_one_device, module):
+    found = [trained(module, tmp_path / str(n), devices=n, reproducible=True) for n in (1, 2, 4, 8)]
+    assert len({checkpoint.tree_sha256(each) for each in found}) == 1
+    assert_close(found[0].states.params, on_one_device(module).states.params)
+
+
+def toy_run(tmp_path, **options):
+    options = {"seeds": 2, "devices": 1, "run_dir": tmp_path / "run"} | options
+    return run(toy.Config(), toy.build, Options(**options))
+
+
+def test_a_run_goes_on_on_other_devices_to_the_same_bits_where_reproducible(tmp_path, monkeypatch):
+    whole = toy_run(tmp_path, run_dir=tmp_path / "whole", reproducible=True)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    experiment, plan = toy.build(toy.Config()), make_plan(Options(seeds=2, devices=8, reproducible=True))
+    description = rundir.described("toy", toy.Config(), plan._asdict())
+    rundir.claim(run_dir, description | {"data_sha256": experiment.data.sha256})
+    session = make_session(experiment, plan, run_dir, stop_requested=lambda: True)
+    with pytest.raises(Interrupted):
+        train_phases(session, runs.restore_or_start(session))
+    continued = toy_run(tmp_path, devices=4, driver="pmap", reproducible=True)
+    assert continued["state_sha256"] == whole["state_sha256"]
+    assert continued["plan"]["devices"] == 4
+    assert [each["devices"] for each in continued["earlier"]] == [8]
+    assert "earlier" not in whole
+    # found again from anywhere, and what is in the way of being the same run is still refused
+    assert toy_run(tmp_path, reproducible=True)["state_sha256"] == whole["state_sha256"]
+    with pytest.raises(UsageError, match=r"plan\.reproducible is True there and False here"):
+        toy_run(tmp_path)
+
+
+def test_the_same_command_finds_the_same_run_on_other_devices():
+    config = toy.Config()
+    found = {
+        rundir.default_run_dir(rundir.described("toy", config, make_plan(Options(devices=n))._asdict()))
+        for n in (1, 2, 8)
+    }
+    assert len(found) == 1
+
+
+def test_five_seeds_on_two_devices_are_five_seeds(tmp_path):
+    one = toy_run(tmp_path, run_dir=tmp_path / "one", seeds=5)
+    two = toy_run(tmp_path, seeds=5, devices=2)
+    assert two["plan"]["seed_devices"] == 2
+    assert two["state_sha256"] == one["state_sha256"]
+    assert len(two["metrics"]["line/error"]["per_seed"]) == 5
+    assert rundir.read_metrics(tmp_path / "run") == rundir.read_metrics(tmp_path / "one")
+
+
+def test_streamed_batches_reach_their_own_devices(tmp_path):
+    whole = toy_run(tmp_path, run_dir=tmp_path / "whole")
+    for driver, devices in (("shard_map", 8), ("jit", 8), ("pmap", 8), ("pmap", 2)):
+        found = toy_run(tmp_path, run_dir=tmp_path / f"{driver}{devices}", devices=devices, driver=driver, stream=True)
+        assert found["metrics"]["line/error"]["mean"] == pytest.approx(whole["metrics"]["line/error"]["mean"], rel=1e-4)
+
+
+def test_unequal_batches_are_refused_in_one_line(tmp_path):
+    with pytest.raises(UsageError, match=r"a batch of 16 does not divide over 3 devices\.\nAsk for a --batch-size"):
+        toy_run(tmp_path, seeds=1, devices=3)
+    small = dataclasses.replace(CONFIGS[autoencoder], batch_size=12)
+    with pytest.raises(UsageError, match="a batch of 12 does not divide over 8 virtual shards of --reproducible"):
+        run(small, autoencoder.build, Options(seeds=1, devices=1, run_dir=tmp_path / "run", reproducible=True))
