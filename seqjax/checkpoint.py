@@ -50,12 +50,12 @@ class PendingSave(NamedTuple):
 
     directory: Path
     manifest: dict[str, Any]
-    response: Any
+    checkpointer: Any
 
 
 def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> PendingSave:
     """Starts to write the tree to `directory` in the background; `details` (JSON) come back on restore."""
-    from orbax.checkpoint import v1 as ocp
+    import orbax.checkpoint as ocp
 
     arrays = named_arrays(tree)
     if directory.exists():
@@ -68,8 +68,14 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
         "arrays": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()},
         "sha256": arrays_sha256(arrays),
     }
-    response = ocp.save_async(directory.absolute(), dict(zip(_keys(len(arrays)), arrays.values(), strict=True)))
-    return PendingSave(directory, manifest, response)
+    alone = _without_others()
+    checkpointer = ocp.AsyncCheckpointer(
+        ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+    )
+    checkpointer.save(
+        directory.absolute(), args=ocp.args.PyTreeSave(dict(zip(_keys(len(arrays)), arrays.values(), strict=True)))
+    )
+    return PendingSave(directory, manifest, checkpointer)
 
 
 def commit(save: PendingSave, *, keep: int = 3) -> None:
@@ -78,7 +84,8 @@ def commit(save: PendingSave, *, keep: int = 3) -> None:
     Raises UsageError when it could not be written.
     """
     try:
-        save.response.result()
+        save.checkpointer.wait_until_finished()
+        save.checkpointer.close()
     except Exception as error:  # Orbax and TensorStore raise many kinds, the last line says why
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise UsageError(
@@ -136,6 +143,16 @@ def restore_newest(root: Path, abstract_trees: dict[int, PyTree]) -> Restored | 
     return None
 
 
+def _without_others() -> Any:
+    """Keeps Orbax from waiting for other processes of the run: this one writes and reads for all."""
+    import orbax.checkpoint as ocp
+
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+    )
+
+
 class _Untrusted(Exception):  # noqa: N818
     pass
 
@@ -170,7 +187,8 @@ def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             key: np.empty(a["shape"], a["dtype"])
             for key, a in zip(_keys(len(described)), described.values(), strict=True)
         }
-        loaded = ocp.load(directory.absolute(), wanted)
+        with ocp.Context(multiprocessing_options=_without_others()):
+            loaded = ocp.load(directory.absolute(), wanted)
         arrays = {name: np.asarray(loaded[key]) for key, name in zip(wanted, described, strict=True)}
     except Exception as error:  # Orbax and TensorStore raise many kinds; none of them may be trusted
         raise _Untrusted(f"cannot be read ({type(error).__name__})") from None

@@ -10,7 +10,7 @@ from seqjax.data.batches import batch_at
 
 
 def layout(driver, num_devices, *, seeds=1, reproducible=False):
-    devices = parallel.local_devices(num_devices)
+    devices = parallel.devices_of(num_devices)
     return parallel.make_layout(devices, driver, num_seeds=seeds, reproducible=reproducible)
 
 

@@ -137,8 +137,8 @@ def reproduced():
 
 
 def test_layouts_and_drivers_are_chosen():
-    assert len(parallel.local_devices(None)) == 8
-    assert len(parallel.local_devices(3)) == 3
+    assert len(parallel.devices_of(None)) == 8
+    assert len(parallel.devices_of(3)) == 3
     found = [layout("auto", n, seeds=seeds) for n, seeds in ((1, 5), (2, 5), (8, 5), (8, 8), (8, 2), (6, 4))]
     chosen = [(on.driver, on.seed_parts, on.batch_parts) for on in found]
     assert chosen == [
@@ -155,7 +155,7 @@ def test_layouts_and_drivers_are_chosen():
     assert layout("shard_map", 1).driver == "shard_map"
     for count in (0, 9, -1):
         with pytest.raises(UsageError, match=f"--devices {count}: this process has 8 cpu"):
-            parallel.local_devices(count)
+            parallel.devices_of(count)
     with pytest.raises(UsageError, match="--reproducible: --driver jit"):
         layout("jit", 2, seeds=1, reproducible=True)
     with pytest.raises(UsageError, match="--reproducible devices=3: expected a divisor of 8"):

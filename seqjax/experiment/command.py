@@ -7,7 +7,6 @@ import inspect
 import json
 import logging
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,13 +18,17 @@ import numpy as np
 
 import seqjax
 from seqjax import checkpoint, parallel, train
-from seqjax.errors import Interrupted, SeqjaxError
+from seqjax.errors import Interrupted, SeqjaxError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
+from seqjax.experiment.loopback import run_on_loopback
 from seqjax.experiment.options import Options, check, parse
 from seqjax.experiment.phases import check_phases, train_phases
 from seqjax.experiment.progress import say, show_table, silent
 from seqjax.experiment.session import Session, make_plan, make_session, signals_raise, stop_signals
+from seqjax.experiment.together import met, starts_others, told
+from seqjax.parallel import Peers
+from seqjax.parallel.watch import Watch
 from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
 from seqjax.storage import locked, write_atomically
 from seqjax.types import Experiment
@@ -40,32 +43,39 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     smoke: the fields that `--smoke` sets, for a run of seconds on embedded data.
     """
     file = Path(inspect.getfile(build))
-    prog = f"python -m experiments.{file.stem}"
     # what Orbax's threads log of a failed save comes back as an error of one line
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    peers, watch = parallel.ALONE, None
     try:
-        config, options = parse(config_type, ast.get_docstring(ast.parse(file.read_text())) or "", prog, args)
-        run(config, build, options, smoke=smoke)
-    except SeqjaxError as error:
-        print(f"{file.stem}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # the reader of our output has gone; the run can be continued
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except OSError as error:
-        print(f"{file.stem}: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{file.stem}: interrupted before training; nothing was saved.", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
+        description = ast.get_docstring(ast.parse(file.read_text())) or ""
+        config, options = parse(config_type, description, f"python -m experiments.{file.stem}", args)
+        check(options)
+        if starts_others(options):
+            sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
+        parallel.use_host_devices(options.host_devices)
+        peers, watch = met(options)
+        run(config, build, options, smoke=smoke, peers=peers, watch=watch)
+        code = 0
+    except BaseException as error:  # whatever it is, the other processes are not to wait for this one
+        code = told(error, file.stem, peers, watch)
+    if watch is not None:
+        watch.leave(code)
+    sys.exit(code)
 
 
-def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | None = None) -> dict[str, Any]:
+def run(
+    config: Any,
+    build: Build,
+    options: Options,
+    *,
+    smoke: dict[str, Any] | None = None,
+    peers: Peers = parallel.ALONE,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
     """The receipt of a run: a new one, a continued one, or a finished one that is found again.
 
     smoke: the fields of its smoke twin; without them there is none, and the receipt has no metrics of it.
+    peers: the processes that run it together, and their watch.
     """
     check(options)
     file = Path(inspect.getfile(build))
@@ -77,45 +87,87 @@ def run(config: Any, build: Build, options: Options, *, smoke: dict[str, Any] | 
     run_dir = options.run_dir or rundir.default_run_dir(description)
     experiment = build(config)
     check_phases(experiment, plan)
-    rundir.make_directory(run_dir)
-    with locked(run_dir), stop_signals() as stop_requested, contextlib.ExitStack() as after_training:
-        description = rundir.claim(run_dir, description | {"data_sha256": experiment.data.sha256})
-        code = code_sha256(file, Path(seqjax.__file__).parent)
-        if (run_dir / "receipt.json").exists():
-            receipt = read_receipt(run_dir / "receipt.json")
-            say(f"{run_dir} is finished{'' if receipt['code_sha256'] == code else ' (with other code than today)'}.")
-            _show(receipt, run_dir)
+    description |= {"data_sha256": experiment.data.sha256}
+    _require_the_same(peers, description)
+    code = code_sha256(file, Path(seqjax.__file__).parent)
+    moved = (lambda training: None) if watch is None else (lambda training: watch.moved(training=training))
+    with contextlib.ExitStack() as held, stop_signals() as stop_requested, contextlib.ExitStack() as after_training:
+
+        def claimed() -> tuple[dict[str, Any], dict[str, Any] | None]:
+            rundir.make_directory(run_dir)
+            held.enter_context(locked(run_dir))
+            found, path = rundir.claim(run_dir, description), run_dir / "receipt.json"
+            return found, read_receipt(path) if path.exists() else None
+
+        description, receipt = peers.from_first("claim", claimed)
+        if receipt is not None:
+            if peers.is_first:
+                say(
+                    f"{run_dir} is finished{'' if receipt['code_sha256'] == code else ' (with other code than today)'}."
+                )
+                _show(receipt, run_dir)
             return receipt
-        session = make_session(experiment, plan, run_dir, save_every=options.save_every, stop_requested=stop_requested)
-        trained = train_phases(session, runs.restore_or_start(session))
+        session = make_session(
+            experiment,
+            plan,
+            run_dir,
+            save_every=options.save_every,
+            stop_requested=stop_requested,
+            peers=peers,
+            moved=lambda: moved(True),
+        )
+        start = runs.restore_or_start(session)
+        moved(True)
+        trained = train_phases(session, start)
+        moved(False)
         # all that follows can be done again from what is saved: a signal need not wait for any of it to end
         after_training.enter_context(signals_raise(Interrupted(STOPPED_AFTER_TRAINING)))
         with parallel.sharing_rows(session.layout, own=True):
-            metrics = evaluated(session.experiment, trained, plan.seed_range, stop_requested)
-            _draw(session, trained, metrics)
-        receipt = description | {
-            "metrics": metrics,
-            "skipped": np.asarray(trained.states.extra["skipped"]["total"]).tolist(),
-            "steps": [int(step) for step in np.asarray(trained.states.step)],
-            "state_sha256": checkpoint.tree_sha256(trained),
-            "data": session.experiment.data.name,
-            "data_sha256": session.experiment.data.sha256,
-            "code_sha256": code,
-            **({} if experiment.instruments is None else {"instruments": experiment.instruments()}),
-            "health": _health(session.experiment, metrics, trained),
-            "versions": versions(),
-            "device": device_name(),
-            "compile_s": round(session.timing.get("compile_s", 0.0), 3),
-            "wall_s": round(session.elapsed(), 3),
-            "peak_bytes": peak_bytes(),
-        }
-        if smoke and not options.smoke:
-            _stop_if(stop_requested)
-            receipt["smoke"] = _smoke_metrics_or_none(config, build, smoke)
-        after_training.close()
-        write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
-        _show(receipt, run_dir)
-        return receipt
+            metrics = evaluated(session.experiment, trained, plan.seed_range, stop_requested, peers)
+            if peers.is_first:
+                _draw(session, trained, metrics)
+
+        def finished() -> dict[str, Any]:
+            receipt = description | _measured(session, trained, metrics, code)
+            if smoke and not options.smoke:
+                _stop_if(stop_requested)
+                receipt["smoke"] = _smoke_metrics_or_none(config, build, smoke)
+            after_training.close()
+            write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
+            _show(receipt, run_dir)
+            return receipt
+
+        return peers.from_first("receipt", finished)
+
+
+def _require_the_same(peers: Peers, description: dict[str, Any]) -> None:
+    """Raises UsageError in a process whose command line or data are not those of the first."""
+    theirs = peers.from_first("description", lambda: description)
+    own = json.loads(json.dumps(description))
+    for name, value in theirs.items():
+        if own[name] != value:
+            raise UsageError(f"{name} is {own[name]} here and {value} in process 0; expected one command and one data.")
+
+
+def _measured(session: Session, trained: runs.Run, metrics: dict[str, Any], code: str) -> dict[str, Any]:
+    """What a receipt says besides the description of its run."""
+    experiment = session.experiment
+    return {
+        "metrics": metrics,
+        "skipped": np.asarray(trained.states.extra["skipped"]["total"]).tolist(),
+        "steps": [int(step) for step in np.asarray(trained.states.step)],
+        "state_sha256": checkpoint.tree_sha256(trained),
+        "data": experiment.data.name,
+        "data_sha256": experiment.data.sha256,
+        "code_sha256": code,
+        **({} if experiment.instruments is None else {"instruments": experiment.instruments()}),
+        "health": _health(experiment, metrics, trained),
+        "versions": versions(),
+        "device": device_name(),
+        "compile_s": round(session.timing.get("compile_s", 0.0), 3),
+        "wall_s": round(session.elapsed(), 3),
+        "peak_bytes": peak_bytes(),
+    }
 
 
 def _stop_if(stop_requested: Callable[[], bool]) -> None:
@@ -124,15 +176,24 @@ def _stop_if(stop_requested: Callable[[], bool]) -> None:
 
 
 def evaluated(
-    experiment: Experiment, trained: runs.Run, seeds: range, stop_requested: Callable[[], bool] = lambda: False
+    experiment: Experiment,
+    trained: runs.Run,
+    seeds: range,
+    stop_requested: Callable[[], bool] = lambda: False,
+    peers: Peers = parallel.ALONE,
 ) -> dict[str, dict[str, Any]]:
-    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds. `stop_requested` is asked between."""
+    """Every metric `row/measure` of `experiment.evaluate`, summarised over seeds, which the processes deal out.
+
+    `stop_requested` is asked between two seeds.
+    """
     states = train.averaged(runs.selected(trained))
-    results = []
-    for position, seed in enumerate(seeds):
+    own = []
+    for position in range(peers.index, len(seeds), peers.count):
         _stop_if(stop_requested)
         state = runs.seed_state(states, position)
-        results.append(experiment.evaluate(state, experiment.data, runs.evaluation_key(seed)))
+        own.append(experiment.evaluate(state, experiment.data, runs.evaluation_key(seeds[position])))
+    dealt = peers.gathered("metrics", own)
+    results = [dealt[position % peers.count][position // peers.count] for position in range(len(seeds))]
     return {name: summary([result[name] for result in results]) for name in results[0]}
 
 
@@ -156,7 +217,7 @@ def smoke_metrics(config: Any, build: Build, smoke: dict[str, Any]) -> dict[str,
     They let another machine, or later code, see in seconds whether it still computes the same.
     """
     experiment = build(dataclasses.replace(config, **smoke))
-    plan = make_plan(Options(seeds=1, devices=1))
+    plan = make_plan(Options(seeds=1, devices=1), alone=True)
     check_phases(experiment, plan)
     with tempfile.TemporaryDirectory() as directory:
         session = make_session(experiment, plan, Path(directory), reporter=silent)

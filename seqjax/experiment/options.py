@@ -23,11 +23,15 @@ class Options:
     run_dir: Path | None = None
     """Where the run lives; an unfinished run found there is continued. Default: runs/NAME/DATASET-HASH."""
     devices: int | None = None
-    """How many local devices share the seeds, and each batch where these are fewer. Default: all."""
+    """How many devices of each process share the seeds, and each batch where these are fewer. Default: all."""
     host_devices: int | None = None
     """So many CPU devices, to try on one machine what runs on several. Default: one, or JAX_NUM_CPU_DEVICES."""
+    processes: int | None = None
+    """So many processes on this machine, on loopback. Those of Slurm, Open MPI, Kubernetes and TPUs are found."""
+    stuck_after: float = 600.0
+    """Seconds without a step after which a process among several counts as stuck, which ends them all."""
     driver: Driver = "auto"
-    """How the step runs on them; auto: jit on one device, pmap on several, shard_map where they share both."""
+    """How the step runs on them; auto: jit on one device, pmap on several of one process, else shard_map."""
     reproducible: bool = False
     """Add up each batch in a fixed order, so that the bits do not depend on the number of devices."""
     smoke: bool = False
@@ -82,6 +86,10 @@ def check(options: Options) -> None:
     """Raises UsageError for options that make no run."""
     if options.seeds < 1:
         raise UsageError(f"--seeds {options.seeds}: expected at least 1.")
+    if options.processes is not None and options.processes < 1:
+        raise UsageError(f"--processes {options.processes}: expected at least 1.")
+    if not options.stuck_after > 0:
+        raise UsageError(f"--stuck-after {options.stuck_after}: expected a number of seconds above 0.")
     if not 0 <= options.seed < 2**31 - options.seeds:
         raise UsageError(f"--seed {options.seed}: expected 0 to {2**31 - 1 - options.seeds}.")
     if options.host_devices is not None and not 1 <= options.host_devices <= 512:

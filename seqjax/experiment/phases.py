@@ -33,8 +33,8 @@ def train_phases(session: Session, run: Run) -> Run:
     """Runs what is left of all phases."""
     for index in range(int(run.phase), len(session.experiment.phases)):
         if index > int(run.phase):
-            run = start_phase(session.experiment, index, session.plan.seed_range, run)
-            checkpoint.commit(save(session, run))
+            run = start_phase(session.experiment, index, session.plan.seed_range, run, session.peers)
+            _save_now(session, run)
         run = _train_phase(session, run, session.experiment.phases[index])
     return run
 
@@ -84,7 +84,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     validation = parallel.replicated(jax.tree.map(np.asarray, data.validation), layout.mesh)
     # where dispatches leave it: with any other placement the second chapter would compile again
     run = on_mesh(run, layout)
-    pending, saved_at = None, time.monotonic()
+    peers, pending, saved_at = session.peers, None, time.monotonic()
     done = saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
     active = _active(run, plan.seeds)
     with session.reporter(phase.name, done) as report, ThreadPoolExecutor(1) as saver:
@@ -94,22 +94,28 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             _stop_on_non_finite(states, active, session, done + count)
             run, scores = boundary(run._replace(states=states), jnp.int32(count), validation)
             if needs_refresh(run, phase):
-                run = on_mesh(refreshed(off_mesh(run, plan.seeds), phase, data.train), layout)
+                run = on_mesh(refreshed(off_mesh(run, plan.seeds), phase, data.train, peers), layout)
             rows = metric_rows(int(run.phase), done, count, log_every, metrics, active)
             scores = np.asarray(parallel.local(scores))[: plan.seeds]
             rows[-1]["validation"] = [float(s) if a else None for s, a in zip(scores, active, strict=True)]
             done, active = done + count, _active(run, plan.seeds)
-            rundir.append_metrics(session.run_dir, rows)
+            if peers.is_first:
+                rundir.append_metrics(session.run_dir, rows)
             report(done, phase.steps, _means(rows[-1]))
-            stopping = session.stop_requested()
-            if stopping or time.monotonic() - saved_at >= session.save_every:
+            # the clock that counts is the first one's
+            due = peers.is_first and time.monotonic() - saved_at >= session.save_every
+            stopping, saving = peers.any_of([session.stop_requested(), due])
+            if stopping or saving:
+                whole = off_mesh(run, plan.seeds)
+                saved_at, saved = time.monotonic(), done
+                if peers.is_first:
+                    if pending is not None:
+                        pending.result()
+                    # committed while training goes on, so that it counts as soon as it is written
+                    pending = saver.submit(checkpoint.commit, save(session, whole))
+            if stopping:
                 if pending is not None:
                     pending.result()
-                # committed while training goes on, so that it counts as soon as it is written
-                pending = saver.submit(checkpoint.commit, save(session, off_mesh(run, plan.seeds)))
-                saved_at, saved = time.monotonic(), done
-            if stopping:
-                pending.result()
                 raise Interrupted(
                     f"stopped by a signal at step {done}, saved in {session.run_dir}.\n"
                     "Run the same command to continue."
@@ -119,8 +125,13 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     _check_replicas(run)
     run = off_mesh(run, plan.seeds)
     if saved != done:
-        checkpoint.commit(save(session, run))
+        _save_now(session, run)
     return run
+
+
+def _save_now(session: Session, run: Run) -> None:
+    if session.peers.is_first:
+        checkpoint.commit(save(session, run))
 
 
 def _active(run: Run, count: int) -> np.ndarray:
@@ -144,6 +155,7 @@ def _chapter(
         length = min(source.length, done + count - start)
         states, metrics = dispatch(states, run.active, jnp.int32(length), part)
         session.timing.setdefault("compile_s", time.monotonic() - begin)
+        session.moved()
         parts.append((length, metrics))
         if len(parts) % 16 == 0:
             jax.block_until_ready(states)

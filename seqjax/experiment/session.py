@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 from seqjax import parallel, train
 from seqjax.errors import Interrupted
 from seqjax.experiment.options import Options
-from seqjax.experiment.progress import progress
-from seqjax.parallel import Layout
+from seqjax.experiment.progress import progress, silent
+from seqjax.parallel import ALONE, Layout, Peers
 from seqjax.types import Experiment
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -22,6 +22,7 @@ class Plan(NamedTuple):
 
     seed: int
     seeds: int
+    processes: int
     devices: int
     seed_devices: int
     platform: str
@@ -36,14 +37,18 @@ class Plan(NamedTuple):
         return range(self.seed, self.seed + self.seeds)
 
 
-def make_plan(options: Options) -> Plan:
-    """What the options come to on the devices that are here. Raises UsageError when there are too few."""
-    devices = parallel.local_devices(options.devices)
+def make_plan(options: Options, *, alone: bool = False) -> Plan:
+    """What the options come to on the devices that are here. Raises UsageError when there are too few.
+
+    alone: for this process without the others.
+    """
+    devices = parallel.devices_of(options.devices, alone=alone)
     platform = devices[0].platform
     layout = parallel.make_layout(devices, options.driver, num_seeds=options.seeds, reproducible=options.reproducible)
     return Plan(
         seed=options.seed,
         seeds=options.seeds,
+        processes=len({device.process_index for device in devices}),
         devices=len(devices),
         seed_devices=layout.seed_parts,
         platform=platform,
@@ -57,12 +62,16 @@ def make_plan(options: Options) -> Plan:
 
 def layout_of(plan: Plan) -> Layout:
     """The mesh that a plan was made for."""
-    devices = parallel.local_devices(plan.devices)
+    devices = parallel.devices_of(plan.devices // plan.processes, alone=plan.processes == 1)
     return parallel.make_layout(devices, plan.driver, num_seeds=plan.seeds, reproducible=plan.reproducible)
 
 
 class Session(NamedTuple):
-    """What a run needs beside its arrays: where it lives, when it saves and stops, and what time it has taken."""
+    """What a run needs beside its arrays: where it lives, when it saves and stops, and what time it has taken.
+
+    peers: the processes that run it together, of which the first alone reads and writes the run directory.
+    moved: called whenever a step has been set off.
+    """
 
     experiment: Experiment
     plan: Plan
@@ -72,6 +81,8 @@ class Session(NamedTuple):
     stop_requested: Callable[[], bool]
     reporter: Callable[..., Any]
     timing: dict[str, float]
+    peers: Peers
+    moved: Callable[[], Any]
 
     def elapsed(self) -> float:
         return self.timing["earlier_s"] + time.monotonic() - self.timing["started"]
@@ -85,9 +96,13 @@ def make_session(
     save_every: float = 30.0,
     stop_requested: Callable[[], bool] = lambda: False,
     reporter: Callable[..., Any] = progress,
+    peers: Peers = ALONE,
+    moved: Callable[[], Any] = lambda: None,
 ) -> Session:
     timing = {"earlier_s": 0.0, "started": time.monotonic()}
-    return Session(experiment, plan, layout_of(plan), run_dir, save_every, stop_requested, reporter, timing)
+    reporter = reporter if peers.is_first else silent
+    layout = layout_of(plan)
+    return Session(experiment, plan, layout, run_dir, save_every, stop_requested, reporter, timing, peers, moved)
 
 
 @contextmanager

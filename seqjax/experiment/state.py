@@ -15,7 +15,7 @@ from seqjax.errors import CheckpointError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment.progress import say
 from seqjax.experiment.session import Session
-from seqjax.parallel import Layout
+from seqjax.parallel import ALONE, Layout, Peers
 from seqjax.types import Experiment, Key, Phase, Split, TrainState
 
 EVALUATION = 0x5EED  # folded into a seed's key for validation and evaluation
@@ -62,8 +62,21 @@ def selected(run: Run) -> TrainState:
     return run.states._replace(params=params, extra=extra)
 
 
-def start_phase(experiment: Experiment, index: int, seeds: range, previous: Run | None) -> Run:
-    """The run at the first step of a phase: from `learner.init`, or from what `enter` makes of the phase before."""
+def start_phase(experiment: Experiment, index: int, seeds: range, previous: Run | None, peers: Peers = ALONE) -> Run:
+    """The run at the first step of a phase: from `learner.init`, or from what `enter` makes of the phase before.
+
+    All processes have the first one's.
+    """
+    started = _started(experiment, index, seeds, previous) if peers.is_first else None
+    return started if peers.count == 1 else peers.tree_from_first(started, _like(experiment, index, seeds))
+
+
+def _like(experiment: Experiment, index: int, seeds: range) -> Run:
+    """Shapes and types of the run in a phase."""
+    return jax.eval_shape(lambda: _started(experiment, index, seeds, None))
+
+
+def _started(experiment: Experiment, index: int, seeds: range, previous: Run | None) -> Run:
     phase = experiment.phases[index]
     if previous is None:
         keys = jnp.stack([phase_key(seed, index) for seed in seeds])
@@ -166,10 +179,14 @@ def needs_refresh(run: Run, phase: Phase) -> bool:
     return phase.refresh is not None and int(run.done) % (phase.refresh_every or phase.chapter_steps) == 0
 
 
-def refreshed(run: Run, phase: Phase, split: Split) -> Run:
+def refreshed(run: Run, phase: Phase, split: Split, peers: Peers = ALONE) -> Run:
     """The run after `phase.refresh` of every seed, each on a device of its own where there are several; a seed that has
-    `finished` with it stops.
+    `finished` with it stops. All processes have the first one's.
     """
+    return peers.tree_from_first(_refreshed(run, phase, split) if peers.is_first else None, run)
+
+
+def _refreshed(run: Run, phase: Phase, split: Split) -> Run:
     devices = jax.local_devices()
 
     def of_seed(position: int, active: bool) -> TrainState:
@@ -197,12 +214,24 @@ def restore(run_dir: Path, experiment: Experiment, seeds: range) -> checkpoint.R
     """The newest run that verifies; `None` where nothing was ever saved."""
     abstract = {}
     for index in range(len(experiment.phases)):
-        abstract[index] = jax.eval_shape(lambda i=index: start_phase(experiment, i, seeds, None))
+        abstract[index] = _like(experiment, index, seeds)
     return checkpoint.restore_newest(run_dir / "checkpoints", abstract)
 
 
 def restore_or_start(session: Session) -> Run:
-    """The newest run that verifies, or the start of the first phase where nothing was ever saved."""
+    """The newest run that verifies, or the start of the first phase where nothing was ever saved.
+
+    All processes have what the first one finds.
+    """
+    peers, experiment = session.peers, session.experiment
+    run = _restored_or_started(session) if peers.is_first else None
+    if peers.count == 1:
+        return run
+    index = peers.from_first("phase", lambda: int(run.phase))
+    return peers.tree_from_first(run, _like(experiment, index, session.plan.seed_range))
+
+
+def _restored_or_started(session: Session) -> Run:
     experiment, run_dir = session.experiment, session.run_dir
     restored = restore(run_dir, experiment, session.plan.seed_range)
     if restored is None:
@@ -212,7 +241,7 @@ def restore_or_start(session: Session) -> Run:
                 "Put a checkpoint back from a copy, or start again with another --run-dir."
             )
         rundir.rewind_metrics(run_dir, -1, 0)
-        run = start_phase(experiment, 0, session.plan.seed_range, None)
+        run = _started(experiment, 0, session.plan.seed_range, None)
         checkpoint.commit(save(session, run))
         return run
     for line in restored.skipped:

@@ -1,6 +1,6 @@
 """One step on any number of devices and processes."""
 
-from seqjax.parallel.devices import SeedPlan, local_devices, seed_plan, use_host_devices
+from seqjax.parallel.devices import SeedPlan, devices_of, seed_plan, use_host_devices
 from seqjax.parallel.drivers import distribute, over_seeds
 from seqjax.parallel.layout import (
     BATCH,
@@ -18,18 +18,21 @@ from seqjax.parallel.layout import (
     sharing_rows,
     streamed_on,
 )
+from seqjax.parallel.peers import ALONE, Peers
 
 __all__ = [
+    "ALONE",
     "BATCH",
     "SEED",
     "VIRTUAL_SHARDS",
     "Driver",
     "Layout",
+    "Peers",
     "SeedPlan",
+    "devices_of",
     "differing_replicas",
     "distribute",
     "local",
-    "local_devices",
     "make_layout",
     "over_seeds",
     "own_part",

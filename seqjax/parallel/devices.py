@@ -1,4 +1,4 @@
-"""The devices of this process, and how seeds share one of them."""
+"""The devices of a run, and how seeds share one of them."""
 
 import jax
 
@@ -6,11 +6,31 @@ from seqjax.errors import UsageError
 from seqjax.train import SeedPlan
 
 
-def local_devices(count: int | None) -> list[jax.Device]:
-    """The first `count` devices of this process, all of them for `None`.
+def devices_of(count: int | None, *, alone: bool = False) -> list[jax.Device]:
+    """The first `count` devices of each process, all of them for `None`, in the order of the processes.
 
-    Raises UsageError when there are fewer.
+    alone: of this process, whatever others there are.
+    Raises UsageError when there are fewer, or where the processes have unequally many.
     """
+    own = _local_devices(count)
+    if alone:
+        return own
+    by_process: dict[int, list[jax.Device]] = {}
+    for device in jax.devices():
+        by_process.setdefault(device.process_index, []).append(device)
+    numbers = {index: len(devices) for index, devices in by_process.items()}
+    fewest = min(numbers, key=numbers.get)
+    if count is None and len(set(numbers.values())) > 1:
+        raise UsageError(
+            f"process {fewest} has {numbers[fewest]} devices, and others have {max(numbers.values())}.\n"
+            f"Ask for --devices {numbers[fewest]}, which is of each process."
+        )
+    if numbers[fewest] < len(own):
+        raise UsageError(f"--devices {count}: process {fewest} has {numbers[fewest]}.")
+    return [device for _, devices in sorted(by_process.items()) for device in devices[: len(own)]]
+
+
+def _local_devices(count: int | None) -> list[jax.Device]:
     try:
         devices = jax.local_devices()
     except (RuntimeError, AssertionError) as error:

@@ -1,0 +1,147 @@
+"""Runs of several processes on this machine: the bits of one process, and an end for all when one of them dies."""
+
+import json
+import re
+import shutil
+import signal
+import time
+
+import psutil
+import pytest
+from commands import QUICK, command, finished, process
+
+from experiments import autoencoder, deep_clustering, gan, pixel_mnist, vae
+from seqjax.experiment import rundir
+
+ARGS = [*QUICK, "--reproducible"]
+
+
+def receipt(run_dir):
+    return json.loads((run_dir / "receipt.json").read_text())
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def workers(running):
+    """The processes that it has started, by their number."""
+    found = psutil.Process(running.pid).children()
+    return {int(child.environ()["JAX_PROCESS_ID"]): child for child in found}
+
+
+def in_step(running, run_dir):
+    """Waits until its training has left a line of metrics."""
+    begin = time.monotonic()
+    while not (run_dir / "metrics.jsonl").exists() or not rundir.read_metrics(run_dir):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() - begin < 200
+        time.sleep(0.1)
+
+
+def test_two_processes_compute_the_bits_of_one_and_the_first_writes_for_both(tmp_path, capsys):
+    of_one, run_dir = tmp_path / "one", tmp_path / "two"
+    assert command(capsys, *ARGS, "--run-dir", of_one)[0] == 0
+    code, out, err = finished(process("linear_autoencoder", *ARGS, "--stream", "--processes", 2, "--run-dir", run_dir))
+    assert code == 0, err
+    found, expected = receipt(run_dir), receipt(of_one)
+    assert found["state_sha256"] == expected["state_sha256"]
+    assert found["metrics"] == expected["metrics"]
+    assert (found["plan"]["processes"], found["plan"]["devices"], expected["plan"]["processes"]) == (2, 2, 1)
+    assert lines(run_dir / "metrics.jsonl") == lines(of_one / "metrics.jsonl")
+    assert out.count("receipt  ") == 1
+    assert len(re.findall(r"step 60/60", out)) == 1
+
+
+@pytest.mark.long
+def test_a_run_of_two_processes_goes_on_with_one_and_with_four(tmp_path, capsys):
+    args = [*ARGS, "--steps", 200, "--chapter-steps", 5]
+    assert command(capsys, *args, "--run-dir", tmp_path / "whole")[0] == 0
+    run_dir, copy = tmp_path / "run", tmp_path / "copy"
+    running = process("linear_autoencoder", *args, "--processes", 2, "--run-dir", run_dir)
+    in_step(running, run_dir)
+    running.send_signal(signal.SIGTERM)
+    code, _, err = finished(running)
+    assert code == 75, err
+    assert err.count("stopped by a signal at step") == 1
+    shutil.copytree(run_dir, copy)
+    assert command(capsys, *args, "--run-dir", copy)[0] == 0
+    code, _, err = finished(process("linear_autoencoder", *args, "--processes", 4, "--run-dir", run_dir))
+    assert code == 0, err
+    assert len({receipt(tmp_path / name)["state_sha256"] for name in ("whole", "run", "copy")}) == 1
+    assert [each["processes"] for each in receipt(run_dir)["earlier"]] == [2]
+
+
+@pytest.mark.long
+def test_a_killed_process_ends_the_run_within_a_minute(tmp_path):
+    run_dir = tmp_path / "run"
+    running = process(
+        "linear_autoencoder", *ARGS, "--processes", 2, "--run-dir", run_dir, "--steps", 10**8, "--save-every", 0
+    )
+    in_step(running, run_dir)
+    killed = time.monotonic()
+    workers(running)[1].kill()
+    code, _, err = finished(running)
+    assert time.monotonic() - killed < 60
+    assert code == 128 + signal.SIGKILL
+    assert "process 1 of 2 was ended by SIGKILL" in err
+    assert re.search(r"process 1 on \S+ has not been heard of for 30 s", err)
+    assert "Traceback" not in err
+
+
+def test_an_error_of_the_first_process_is_said_once_and_ends_both(tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "foreign.txt").write_text("mine")
+    begin = time.monotonic()
+    code, _, err = finished(process("linear_autoencoder", *ARGS, "--processes", 2, "--run-dir", run_dir))
+    assert code == 2
+    assert err.count("holds foreign.txt but no config.json") == 1
+    assert "Traceback" not in err
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "message"),
+    [
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2"}, [], "SLURM_PROCID, SLURM_LOCALID, SLURM_STEP_NODELIST is not set"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+            ["--processes", 3],
+            "--processes 3: the environment has started 2, of which this is number 0",
+        ),
+        ({}, ["--processes", 0], "--processes 0: expected at least 1"),
+        ({}, ["--stuck-after", 0], "--stuck-after 0.0: expected a number of seconds above 0"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_at_once(tmp_path, monkeypatch, capsys, environment, flags, message):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = command(capsys, *ARGS, *flags, "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+def test_processes_listen_on_loopback_alone(tmp_path):
+    running = process("linear_autoencoder", *ARGS, "--processes", 2, "--run-dir", tmp_path, "--steps", 10**8)
+    try:
+        in_step(running, tmp_path)
+        heard = [c.laddr.ip for w in workers(running).values() for c in w.net_connections() if c.status == "LISTEN"]
+        assert heard
+        assert set(heard) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    finally:
+        running.send_signal(signal.SIGTERM)
+        finished(running)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", [autoencoder, vae, gan, pixel_mnist, deep_clustering], ids=lambda m: m.__name__[12:])
+def test_every_kind_of_training_has_the_same_bits_on_two_processes(tmp_path, capsys, module):
+    args = ["--smoke", "--reproducible", "--seeds", 1, "--devices", 1]
+    assert command(capsys, *args, "--run-dir", tmp_path / "one", module=module)[0] == 0
+    name = module.__name__.removeprefix("experiments.")
+    code, _, err = finished(process(name, *args, "--processes", 2, "--run-dir", tmp_path / "two"))
+    assert code == 0, err
+    assert receipt(tmp_path / "two")["state_sha256"] == receipt(tmp_path / "one")["state_sha256"]
