@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from results.comparison import against_baselines, measure_of, row_of
 from results.row import MARKS, Row
 from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import Current, figure_path, stale, stored
@@ -15,8 +16,8 @@ from seqjax.receipt import interval_text
 from seqjax.storage import write_atomically
 
 COLUMNS = (
-    "row", "measured", "published", "passes", "ours", "baselines", "verdict", "health", "time", "device", "stale",
-    "command",
+    "row", "measured", "published", "passes", "ours", "baselines", "against the best baseline", "verdict", "health",
+    "time", "device", "stale", "command",
 )  # fmt: skip
 FIGURE = "error_against_code_size"
 
@@ -42,12 +43,14 @@ def cells(row: Row, receipts: Receipts, now: Current) -> dict[str, str]:
         return line
     metrics = receipt["metrics"]
     own, *others = row.metrics
-    count = metrics[own]["n"]
+    ours = [name for name in others if row_of(name) == row_of(own)]
+    beside = dict.fromkeys([*row.baselines, *(name for name in others if name not in ours)])
     why = stale(receipt, now)
     return line | {
-        "ours": f"{interval_text(metrics[own])}, n = {count}"
-        + "".join(f"; {short(name)} {interval_text(metrics[name])}" for name in others),
-        "baselines": "; ".join(f"{_baseline(name, own)} {interval_text(metrics[name])}" for name in row.baselines),
+        "ours": f"{interval_text(metrics[own])}, n = {metrics[own]['n']}"
+        + "".join(f"; {label(name, own)} {interval_text(metrics[name])}" for name in ours),
+        "baselines": "; ".join(f"{label(name, own)} {interval_text(metrics[name])}" for name in beside),
+        "against the best baseline": against_baselines(row, metrics),
         "health": receipt["health"],
         "time": duration(receipt["wall_s"]),
         "device": receipt["device"],
@@ -55,14 +58,12 @@ def cells(row: Row, receipts: Receipts, now: Current) -> dict[str, str]:
     }
 
 
-def short(metric: str) -> str:
-    """The measure of a metric without its row: `train_gap`."""
-    return metric.split("/", 1)[-1]
-
-
-def _baseline(name: str, own: str) -> str:
-    """`pca`, or `pca accuracy` where another measure than the row's own is shown."""
-    return name.split("/")[0] if short(name) == short(own) else name.replace("/", " ")
+def label(metric: str, own: str) -> str:
+    """What tells a metric from the row's own: its measure, its row, or both, `pca accuracy`."""
+    row, measure = row_of(metric), measure_of(metric)
+    if row == row_of(own):
+        return measure
+    return row if measure == measure_of(own) else f"{row} {measure}"
 
 
 def duration(seconds: float) -> str:
@@ -73,7 +74,7 @@ def duration(seconds: float) -> str:
 
 def _conditions(row: Row) -> str:
     passes = [
-        condition(bound) if bound.metric == row.metric else f"{short(bound.metric)} {condition(bound)}"
+        condition(bound) if bound.metric == row.metric else f"{label(bound.metric, row.metric)} {condition(bound)}"
         for bound in row.passes
     ]
     order = [f"each seed below that of `{row.under}`"] if row.under else []

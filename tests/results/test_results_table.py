@@ -4,9 +4,10 @@ import math
 import pytest
 from fabricated import NOW, ROW, STATE, receipt, store
 
+from results.rows import ROWS as ALL_ROWS
 from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import checked, confirm, stale, stored
-from results.table import cells, duration, faults, markdown, rebuild
+from results.table import cells, duration, faults, label, markdown, rebuild
 from seqjax.errors import UsageError
 from seqjax.receipt import summary
 
@@ -34,7 +35,9 @@ def test_the_line_says_what_the_receipt_says():
 
 def test_other_metrics_of_the_verdict_stand_beside():
     row = ROW._replace(passes=(*ROW.passes, ROW.passes[0]._replace(metric="pca/error")))
-    assert cells(row, {"toy": receipt()}, NOW)["ours"].endswith("; error 5")
+    line = cells(row, {"toy": receipt()}, NOW)
+    assert line["baselines"] == "pca 5"
+    assert line["passes"].startswith("at most 3.15; pca at most 3.15")
 
 
 def test_rebuilding_twice_gives_the_same_bytes(tmp_path):
@@ -76,7 +79,7 @@ def test_a_receipt_of_no_row_is_named(tmp_path):
 
 
 def test_text_cannot_break_the_table():
-    assert len(line_of(markdown(ROWS, {"toy": None}, STATE))) == 12
+    assert len(line_of(markdown(ROWS, {"toy": None}, STATE))) == 13
     assert "toy \\| autoencoder" in markdown(ROWS, {"toy": None}, STATE)
 
 
@@ -160,3 +163,15 @@ def test_the_figure_shows_the_receipts(tmp_path):
 
 def test_durations():
     assert [duration(s) for s in (4.4, 99.0, 330.0, 7200.0)] == ["4 s", "99 s", "5.5 min", "2.0 h"]
+
+
+def test_a_number_is_named_by_what_tells_it_from_the_rows_own():
+    assert label("own/nmi", "own/error") == "nmi"
+    assert label("pca/error", "own/error") == "pca"
+    assert label("pca/nmi", "own/error") == "pca nmi"
+
+
+def test_no_two_numbers_of_a_committed_row_have_the_same_name():
+    for row in ALL_ROWS:
+        names = [label(name, row.metric) for name in dict.fromkeys((*row.metrics[1:], *row.baselines))]
+        assert len(set(names)) == len(names), row.name
