@@ -22,12 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import train
-from seqjax.data.batches import whole
+from seqjax.data.batches import first_example, whole
 from seqjax.data.load import load
 from seqjax.data.scaling import observed
 from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
-from seqjax.data.whole_series import frame_size, framed, mapped, new_series, whole_series
-from seqjax.errors import DataError
+from seqjax.data.whole_series import in_frames, new_series, require_next_steps, whole_series
 from seqjax.evaluate.clustering import collapsed
 from seqjax.evaluate.cost import multiply_adds, num_parameters
 from seqjax.evaluate.embedding_tasks import clustering, labels_of
@@ -101,11 +100,9 @@ SMOKE = {
 def build(config: Config) -> Experiment:
     original = whole_series(load(config.dataset))
     num_clusters = chosen_clusters(original, config.num_clusters)
-    frame = frame_size(original) if config.frame is None else config.frame
     standardised, scale = rows_or_series(original)
-    data = mapped(standardised, functools.partial(framed, size=frame))
-    if int(np.max(data.train.fields["length"])) < 2:
-        raise DataError(f"{data.name}: series of one step, or read at once, have no next one; lower --frame.")
+    data, frame = in_frames(standardised, config.frame)
+    require_next_steps(data)
 
     cell, layers = cell_function(config.cell), {"num_layers": config.num_layers, "pooling": config.pooling}
     encoders = {
@@ -123,7 +120,7 @@ def build(config: Config) -> Experiment:
     }
     # over a constant, so that each value counts the same, in whatever series
     mean_values = values_a_row(data.train)
-    first = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    first = first_example(data.train)
 
     def learner_of(encoder):
         def loss(params, batch, key, state):

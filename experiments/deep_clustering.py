@@ -22,7 +22,7 @@ import numpy as np
 
 from seqjax import train
 from seqjax.clustering_losses import assignment_divergence, log_soft_assignments, target_distribution
-from seqjax.data.batches import whole
+from seqjax.data.batches import first_example
 from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, joined, new_batch, rows_or_series, values_a_row
 from seqjax.errors import require
@@ -36,7 +36,7 @@ from seqjax.models.mlp import Activation
 from seqjax.models.row_encoder import row_autoencoder
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.models.sequence_encoders import recurrent_autoencoder
-from seqjax.types import Experiment, Phase, Split
+from seqjax.types import Experiment, Phase
 
 KERNELS = {
     "glorot": nn.initializers.glorot_uniform(),
@@ -52,7 +52,7 @@ class Config:
     """Train on the rows of all splits and score them all, as published; else train and test split stay apart."""
     method: Literal["dec", "idec"] = "dec"
     """Deep embedded clustering, or its improved form, which goes on reconstructing (Guo et al. 2017)."""
-    clusters: int | None = None
+    num_clusters: int | None = None
     """Number of clusters. Default: that of the classes."""
     hidden: tuple[int, ...] = (256, 128)
     """Sizes of the encoder's layers before the code, for rows; the decoder mirrors them."""
@@ -96,7 +96,7 @@ class Config:
 
 SMOKE = {
     "dataset": "digits",
-    "clusters": None,
+    "num_clusters": None,
     "hidden": (64,),
     "optimizer": "adam",
     "learning_rate": 3e-3,
@@ -117,9 +117,9 @@ def build(config: Config) -> Experiment:
     require(0 <= config.tolerance < 1, "tolerance", config.tolerance, "a share in [0, 1)")
     data = load(config.dataset)
     data, scale = rows_or_series(joined(data) if config.joined else data)
-    num_clusters = chosen_clusters(data, config.clusters)
+    num_clusters = chosen_clusters(data, config.num_clusters)
     num_values, x = values_a_row(data.train), data.train.fields["x"]
-    one = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    one = first_example(data.train)
     if len(x.shape) == 2:
         sizes = (x.shape[1], *config.hidden, config.code_size)
         model = Autoencoder(sizes, config.activation, kernel_init=KERNELS[config.initialisation])

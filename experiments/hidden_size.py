@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import train
-from seqjax.data.batches import whole
+from seqjax.data.batches import first_example
 from seqjax.data.folds import fold_numbers, kept_weights
 from seqjax.data.load import load
 from seqjax.data.unlabelled import rows_or_series, values_a_row
-from seqjax.data.whole_series import frame_size, framed, mapped, whole_series
-from seqjax.errors import DataError, UsageError, require
+from seqjax.data.whole_series import in_frames, require_next_steps, whole_series
+from seqjax.errors import UsageError, require
 from seqjax.evaluate.cross_validation import Rule, candidate_name, curve, curve_measures, fold_errors
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.series_reconstruction import prediction_baselines, told_baselines
@@ -35,7 +35,7 @@ from seqjax.experiment import main
 from seqjax.galleries.cross_validation import error_curve
 from seqjax.models import sequence_encoders
 from seqjax.models.sequence import CellName, cell_function
-from seqjax.types import Experiment, Phase, Split
+from seqjax.types import Experiment, Phase
 
 CHUNK = 64  # series that are validated together
 SIZES = ("hidden_size", "num_layers", "latent_size")
@@ -102,18 +102,17 @@ SMOKE = {
 def build(config: Config) -> Experiment:
     candidates = chosen_from(config)
     original = whole_series(load(config.dataset, validation_size=0))
-    frame = frame_size(original) if config.frame is None else config.frame
     standardised, _ = rows_or_series(original)
-    data = mapped(standardised, functools.partial(framed, size=frame))
+    data, frame = in_frames(standardised, config.frame)
     # the folds are what is looked at between chapters
     data = data._replace(validation=data.train)
     count, folds, labels = data.train.num_examples, config.folds, data.train.fields.get("label")
     require(2 <= folds <= count, "folds", folds, f"2 to {count}, the training series of {data.name}")
     predicts = config.model == "next_step"
-    if predicts and data.train.fields["x"].shape[1] < 2:
-        raise DataError(f"{data.name}: series of one step, or read at once, have no next one; lower --frame.")
+    if predicts:
+        require_next_steps(data)
     mean_values = values_a_row(data.train)
-    first = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    first = first_example(data.train)
 
     def folds_of(key):
         """Of a seed, the same for all candidates."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from seqjax import losses, train
 from seqjax.clustering_losses import assignment_divergence, log_soft_assignments, target_distribution
-from seqjax.data.batches import whole
+from seqjax.data.batches import first_example
 from seqjax.data.few_labels import partly_labelled
 from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, new_batch, rows_or_series, values_a_row
@@ -43,7 +43,7 @@ from seqjax.models.mlp import Activation
 from seqjax.models.row_encoder import row_autoencoder
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.models.sequence_encoders import recurrent_autoencoder
-from seqjax.types import Experiment, Phase, Split
+from seqjax.types import Experiment, Phase
 
 TASKS = ("classify", "cluster", "reconstruct")
 SUBSETS = {"_".join(tasks): tasks for size in (1, 2, 3) for tasks in itertools.combinations(TASKS, size)}
@@ -62,7 +62,7 @@ class Config:
     """Of the divergence of clusters from their targets in nats, a mean over all rows."""
     reconstruct_weight: float = 30.0
     """Of the squared error a value, a mean over all rows."""
-    clusters: int | None = None
+    num_clusters: int | None = None
     """Number of clusters. Default: that of the classes."""
     hidden: tuple[int, ...] = (256, 128)
     """Sizes of the encoder's layers before the code, for rows; the decoder mirrors them."""
@@ -90,7 +90,7 @@ class Config:
 
 SMOKE = {
     "dataset": "digits",
-    "clusters": None,
+    "num_clusters": None,
     "hidden": (64,),
     "learning_rate": 3e-3,
     "batch_size": 64,
@@ -109,10 +109,10 @@ def build(config: Config) -> Experiment:
     for task, weight in weight_of.items():
         require(weight > 0, f"{task}_weight", weight, "a number above 0")
     data, scale = rows_or_series(partly_labelled(load(config.dataset), config.label_share))
-    num_clusters, num_classes = chosen_clusters(data, config.clusters), int(data.train.fields["label"].max()) + 1
+    num_clusters, num_classes = chosen_clusters(data, config.num_clusters), int(data.train.fields["label"].max()) + 1
     num_values, labelled = values_a_row(data.train), data.train.fields["labelled"]
     shape = data.train.fields["x"].shape
-    one = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    one = first_example(data.train)
     if len(shape) == 2:
         encoder = row_autoencoder(Autoencoder((shape[1], *config.hidden, config.code_size), config.activation))
     else:

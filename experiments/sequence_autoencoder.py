@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import train
-from seqjax.data.batches import whole
+from seqjax.data.batches import first_example
 from seqjax.data.load import load
 from seqjax.data.scaling import observed
 from seqjax.data.unlabelled import rows_or_series, values_a_row
-from seqjax.data.whole_series import frame_size, framed, mapped, new_series, whole_series
+from seqjax.data.whole_series import in_frames, new_series, whole_series
 from seqjax.errors import UsageError, require
 from seqjax.evaluate import series_reconstruction
 from seqjax.evaluate.embedding_tasks import labels_of
@@ -41,7 +41,7 @@ from seqjax.models.sequence_autoencoder import (
     told_from_codes,
 )
 from seqjax.plots import error_against_code_size
-from seqjax.types import Experiment, Phase, Split
+from seqjax.types import Experiment, Phase
 
 CHUNK = 64  # series that are evaluated together
 SHOWN = 4  # test series in the figure
@@ -103,9 +103,8 @@ SMOKE = {
 def build(config: Config) -> Experiment:
     require(config.future_weight >= 0, "future_weight", config.future_weight, "a weight of 0 or more")
     original = whole_series(load(config.dataset))
-    frame = frame_size(original) if config.frame is None else config.frame
     standardised, scale = rows_or_series(original)
-    data = mapped(standardised, functools.partial(framed, size=frame))
+    data, frame = in_frames(standardised, config.frame)
     horizon, longest = config.horizon, int(np.max(data.train.fields["length"]))
     if horizon >= longest:
         raise UsageError(
@@ -130,7 +129,7 @@ def build(config: Config) -> Experiment:
     def apply(params, batch, method=None):
         return model.apply(params, batch["x"], batch["length"], batch.get("mask"), method=method)
 
-    first = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    first = first_example(data.train)
 
     def initial(key):
         return model.init(key, first["x"], first["length"])

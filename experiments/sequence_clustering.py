@@ -18,15 +18,21 @@ from typing import Literal
 import jax.numpy as jnp
 
 from seqjax import train
-from seqjax.data.batches import whole
+from seqjax.data.batches import first_example
 from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
-from seqjax.data.whole_series import frame_size, framed, mapped, new_series, whole_series
-from seqjax.errors import DataError, UsageError
+from seqjax.data.whole_series import in_frames, new_series, require_next_steps, whole_series
 from seqjax.evaluate.assignments import seed_of
 from seqjax.evaluate.clustering import collapsed
-from seqjax.evaluate.embedding_tasks import METHODS, clustering
-from seqjax.evaluate.embeddings import embedding_matrix, learned, principal_components, random_projection
+from seqjax.evaluate.embedding_tasks import (
+    METHODS,
+    clustering,
+    explained_variance,
+    linear_probe,
+    nearest_neighbours,
+    one_class,
+)
+from seqjax.evaluate.embeddings import baseline_encoders, embedding_matrix, learned
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.experiment import main
@@ -34,7 +40,7 @@ from seqjax.galleries.clusters import cluster_figures
 from seqjax.models import sequence_encoders
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.models.sequence_autoencoder import Order, Pooling, Reading
-from seqjax.types import Experiment, Phase, Split
+from seqjax.types import Experiment, Phase
 
 CHUNK = 64  # series that are validated together
 
@@ -47,6 +53,8 @@ class Config:
     """Clusters that are looked for. Default: as many as there are classes."""
     method: Literal["k_means", "gaussian_mixture"] = "k_means"
     """What finds them among the codes."""
+    tasks: tuple[Literal["dbscan", "probe", "neighbours", "one_class", "explained"], ...] = ()
+    """What codes and values are tried at beside; explained: the variance of the values that is linear in them."""
     encoder: Literal["recurrent_autoencoder", "autoencoder", "vae", "sequence_vae", "next_step"] = (
         "recurrent_autoencoder"
     )
@@ -107,16 +115,10 @@ SMOKE = {
 def build(config: Config) -> Experiment:
     original = whole_series(load(config.dataset, validation_size=config.validation_size))
     num_clusters = chosen_clusters(original, config.num_clusters)
-    if original.test.num_examples < num_clusters:
-        raise DataError(
-            f"{original.name}: its test split has {original.test.num_examples} series, fewer than {num_clusters}"
-            " clusters; lower --num-clusters."
-        )
-    frame = frame_size(original) if config.frame is None else config.frame
     standardised, scale = rows_or_series(original)
-    data = mapped(standardised, functools.partial(framed, size=frame))
-    if config.encoder == "next_step" and data.train.fields["x"].shape[1] < 2:
-        raise UsageError(f"{data.name}: series of one step, or read at once, have no next one; lower --frame.")
+    data, frame = in_frames(standardised, config.frame)
+    if config.encoder == "next_step":
+        require_next_steps(data)
 
     cell, layers = cell_function(config.cell), {"num_layers": config.num_layers}
     recurrent = (cell, config.hidden_size, config.latent_size)
@@ -141,7 +143,7 @@ def build(config: Config) -> Experiment:
         values, terms = encoder.loss(params, batch, key)
         return values / mean_values, train.Aux({name: term / mean_values for name, term in terms.items()})
 
-    first = whole(Split({name: field[:1] for name, field in data.train.fields.items()}))
+    first = first_example(data.train)
     learner = train.minimise(
         loss,
         lambda key: encoder.init(key, first),
@@ -167,16 +169,23 @@ def build(config: Config) -> Experiment:
         return {
             config.encoder: learned(functools.partial(encoder.encode, params)),
             "standardised": values_of,
-            "pca": principal_components(data.train, config.latent_size),
-            "random_projection": random_projection(data.train, config.latent_size, seed=seed),
+            **baseline_encoders(data.train, config.latent_size, seed=seed),
         }
 
     def evaluate(state, data, key):
         seed = seed_of(key)  # of clusters and random directions, so that their spread is in the table too
-        tasks = (clustering(num_clusters, method=config.method, seed=seed),)
-        found = embedding_matrix(encoders(state.params, seed), tasks, data)
+        tasks = {
+            "clustering": clustering(num_clusters, method=config.method, seed=seed),
+            "dbscan": clustering(method="dbscan", prefix="dbscan_"),
+            "probe": linear_probe(),
+            "neighbours": nearest_neighbours(),
+            "one_class": one_class(),
+            "explained": explained_variance((config.latent_size,)),
+        }
+        asked = [task for name, task in tasks.items() if name in ("clustering", *config.tasks)]
+        found = embedding_matrix(encoders(state.params, seed), asked, data)
         # as they come, padded with zeros
-        return found | embedding_matrix({"raw": values_of}, tasks, original)
+        return found | embedding_matrix({"raw": values_of}, asked, original)
 
     def figures(state, data, key, metrics):
         seed = seed_of(key)

@@ -133,3 +133,8 @@ def _mixed(x: UInt32[Array, "B"]) -> UInt32[Array, "B"]:
     x = (x ^ (x >> 16)) * jnp.uint32(0x21F0AAAD)
     x = (x ^ (x >> 15)) * jnp.uint32(0xD35A2D97)
     return x ^ (x >> 15)
+
+
+def first_example(split: Split) -> Batch:
+    """The first example of a split as a batch, from which a model takes its shapes."""
+    return whole(Split({name: field[:1] for name, field in split.fields.items()}))

@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from seqjax.data.batches import whole
-from seqjax.data.scaling import Scale, scaled, standardised
+from seqjax.data.scaling import Scale, standardised
+from seqjax.data.whole_series import new_series, whole_series
 from seqjax.errors import DataError, UsageError
 from seqjax.types import Batch, Dataset, Split
 
@@ -12,12 +13,12 @@ from seqjax.types import Batch, Dataset, Split
 def rows_or_series(data: Dataset) -> tuple[Dataset, Scale | None]:
     """Rows `x [N D]` as they are; series `x [N T D]` standardised by the scale returned, all with `length`.
 
-    The scale is that of the training split. Raises DataError for a text.
+    The scale is that of the training split. Raises DataError for a text, and for series without a value.
     """
     ndim = len(data.train.fields["x"].shape)
     if ndim == 1:
         raise DataError(f"{data.name} is a text; expected rows of values, x [N D], or series, x [N T D].")
-    return (data, None) if ndim == 2 else standardised(_with_lengths(data))
+    return (data, None) if ndim == 2 else standardised(whole_series(data))
 
 
 def new_batch(x: Shaped[np.ndarray, "N ..."], scale: Scale | None, length: Int[np.ndarray, "N"] | None = None) -> Batch:
@@ -27,8 +28,7 @@ def new_batch(x: Shaped[np.ndarray, "N ..."], scale: Scale | None, length: Int[n
     """
     if scale is None:
         return whole(Split({"x": x}))
-    fields = {"x": x} if length is None else {"x": x, "length": np.asarray(length, np.int32)}
-    return whole(_completed(scaled(Split(fields), scale)))
+    return new_series(x, scale, length=length)
 
 
 def joined(data: Dataset) -> Dataset:
@@ -63,22 +63,19 @@ def classes(data: Dataset) -> np.ndarray | None:
 def chosen_clusters(data: Dataset, asked: int | None) -> int:
     """The number of clusters asked for, or else that of the classes.
 
-    Raises UsageError where it is not given by either, is below 2, or above the number of training rows.
+    Raises UsageError where it is not given by either, is below 2, or above the number of training or test rows.
     """
     known = classes(data)
     if asked is None and known is None:
-        raise UsageError(f"clusters=None: {data.name} has no labels; expected a number of clusters, 2 or more.")
+        raise UsageError(f"--num-clusters: {data.name} has no labels; expected a number of clusters, 2 or more.")
     count = len(known) if asked is None else asked
-    if not 2 <= count <= data.train.num_examples:
-        whose = f"the classes of {data.name}" if asked is None else f"{data.name} has {data.train.num_examples} rows"
-        raise UsageError(f"clusters={count} ({whose}): expected 2 to {data.train.num_examples}; name another number.")
+    sizes = {"training": data.train.num_examples, "test": data.test.num_examples}
+    part, most = min(sizes.items(), key=lambda named: named[1])
+    if most < 2:
+        raise UsageError(f"{data.name}: {most} {part} example is too few for clusters; expected at least 2.")
+    if not 2 <= count <= most:
+        whose = f", the classes of {data.name}" if asked is None else ""
+        raise UsageError(
+            f"--num-clusters {count}{whose}: expected 2 to {most}, the number of {part} examples of {data.name}."
+        )
     return count
-
-
-def _with_lengths(data: Dataset) -> Dataset:
-    return data._replace(**{name: _completed(getattr(data, name)) for name in ("train", "validation", "test")})
-
-
-def _completed(split: Split) -> Split:
-    x = split.fields["x"]
-    return Split({"length": np.full(x.shape[0], x.shape[1], np.int32)} | split.fields)

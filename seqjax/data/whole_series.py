@@ -1,5 +1,6 @@
 """Series that are taken as wholes: each checked to hold something, and perhaps read several steps at a time."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -35,9 +36,19 @@ def mapped(data: Dataset, function: Callable[[Split], Split]) -> Dataset:
     return data._replace(**{name: function(getattr(data, name)) for name in PARTS})
 
 
-def frame_size(data: Dataset) -> int:
-    """So many steps as one that the longest series has `MOST_FRAMES` of them at most."""
-    return -(-data.train.fields["x"].shape[1] // MOST_FRAMES)
+def in_frames(data: Dataset, frame: int | None = None) -> tuple[Dataset, int]:
+    """Series with a length each, read `frame` steps at a time, and that frame.
+
+    frame: default so many steps that the longest series has `MOST_FRAMES` frames at most.
+    """
+    size = -(-data.train.fields["x"].shape[1] // MOST_FRAMES) if frame is None else frame
+    return mapped(data, functools.partial(framed, size=size)), size
+
+
+def require_next_steps(data: Dataset) -> None:
+    """Raises DataError where no training series has a step after its first."""
+    if int(np.max(data.train.fields["length"])) < 2:
+        raise DataError(f"{data.name}: series of one step, or read at once, have no next one; lower --frame.")
 
 
 def framed(split: Split, size: int) -> Split:

@@ -50,6 +50,14 @@ def test_series_are_standardised_with_the_lengths_they_may_lack():
         rows_or_series(dataset(*({"x": np.zeros(5, np.int32)} for _ in range(3))))
 
 
+def test_a_series_without_a_value_is_refused_by_its_number():
+    seen, nothing = np.ones((2, 4, 1), bool), np.zeros((2, 4, 1), bool)
+    nothing[0] = True
+    splits = [{"x": np.zeros((2, 4, 1)), "mask": mask} for mask in (seen, seen, nothing)]
+    with pytest.raises(DataError, match=r"series 1 of the test split .* no observed"):
+        rows_or_series(dataset(*splits))
+
+
 def test_values_a_row_counts_what_is_there():
     x, length = np.zeros((2, 4, 3)), np.asarray([1, 4])
     mask = np.zeros((2, 4, 3), bool)
@@ -61,15 +69,18 @@ def test_values_a_row_counts_what_is_there():
 
 def test_clusters_are_as_many_as_asked_for_or_as_classes():
     assert chosen_clusters(ROWS, None) == 2
-    assert chosen_clusters(ROWS, 3) == 3
+    more = ROWS._replace(test=Split({"x": np.zeros((4, 2)), "label": np.zeros(4)}))
+    assert chosen_clusters(more, 3) == 3
     unlabelled = dataset(*({"x": np.zeros((3, 2))} for _ in range(3)))
     one_class = dataset(*({"x": np.zeros((3, 2)), "label": np.zeros(3)} for _ in range(3)))
     assert chosen_clusters(one_class, 2) == 2
     for data, asked, words in (
-        (ROWS, 4, r"clusters=4 \(mine has 3 rows\): expected 2 to 3"),
-        (ROWS, 1, "clusters=1"),
-        (unlabelled, None, "mine has no labels; expected a number of clusters"),
-        (one_class, None, r"clusters=1 \(the classes of mine\): expected 2 to 3; name another number"),
+        (more, 4, "--num-clusters 4: expected 2 to 3, the number of training examples of mine"),
+        (more, 1, "--num-clusters 1: expected 2 to 3"),
+        (unlabelled, None, "--num-clusters: mine has no labels; expected a number of clusters"),
+        (one_class, None, "--num-clusters 1, the classes of mine: expected 2 to 3"),
+        (ROWS._replace(test=Split({"x": np.zeros((2, 2))})), 3, "expected 2 to 2, the number of test examples of mine"),
+        (ROWS._replace(test=Split({"x": np.zeros((1, 2))})), 2, "mine: 1 test example is too few for clusters"),
     ):
         with pytest.raises(UsageError, match=words):
             chosen_clusters(data, asked)

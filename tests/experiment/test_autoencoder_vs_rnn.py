@@ -83,7 +83,7 @@ def test_errors_are_of_single_values_of_the_right_steps():
     [
         (["--frame", "96"], ["events: series of one step", "lower --frame"]),
         (["--frame", "0"], ["frame=0"]),
-        (["--num-clusters", "1"], ["clusters=1"]),
+        (["--num-clusters", "1"], ["--num-clusters 1"]),
         (["--dataset", "ring"], ["ring has x of shape"]),
     ],
 )

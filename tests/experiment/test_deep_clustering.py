@@ -159,7 +159,7 @@ def test_equal_rows_collapse_and_stay_finite(tmp_path):
 def test_series_without_labels(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "series.npz", x=rng.normal(size=(40, 6, 2)).astype(np.float32))
-    changes = {"clusters": 3, "hidden_size": 4, "joined": False}
+    changes = {"num_clusters": 3, "hidden_size": 4, "joined": False}
     experiment, state = entered(tmp_path / "series.npz", **changes)
     assert experiment.data.test.num_examples < experiment.data.train.num_examples == len(state.extra["targets"])
     after, _ = stepped(tmp_path / "series.npz", steps=2, **changes)
@@ -182,8 +182,8 @@ def test_series_without_labels(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"clusters": 121}, r"clusters=121 .*120 rows\): expected 2 to 120"),
-        ({"clusters": 1}, "clusters=1 "),
+        ({"num_clusters": 121}, "--num-clusters 121: expected 2 to 120"),
+        ({"num_clusters": 1}, "--num-clusters 1: "),
         ({"hidden": (0,)}, "hidden"),
         ({"code_size": 0}, "code_size=0: expected at least 1"),
         ({"restarts": 0}, "restarts=0: expected at least 1"),
@@ -198,9 +198,9 @@ def test_impossible_configurations_are_refused(path, changes, words):
 
 def test_one_class_and_texts_are_refused_and_one_class_in_named_clusters_is_not(tmp_path):
     np.savez(tmp_path / "one.npz", x=np.random.default_rng(0).normal(size=(30, 4)), label=np.zeros(30, int))
-    with pytest.raises(UsageError, match=r"the classes of .*: expected 2 to 30; name another number"):
+    with pytest.raises(UsageError, match="--num-clusters 1, the classes of .*: expected 2 to 30"):
         built(tmp_path / "one.npz")
-    experiment, state = entered(tmp_path / "one.npz", clusters=3)
+    experiment, state = entered(tmp_path / "one.npz", num_clusters=3)
     assert 0 < experiment.evaluate(state, experiment.data, KEY)["dec/accuracy"] < 1
     with pytest.raises(DataError, match="is a text; expected rows of values"):
-        built("sentences", clusters=2)
+        built("sentences", num_clusters=2)

@@ -213,7 +213,7 @@ def test_collapse_of_the_encoder_of_all_tasks_is_told(path, used, verdict):
     [
         ({"label_share": 0.0}, "label_share=0.0"),
         ({"cluster_weight": 0.0}, "cluster_weight=0.0: expected a number above 0"),
-        ({"clusters": 500}, "clusters=500"),
+        ({"num_clusters": 500}, "--num-clusters 500"),
         ({"hidden": (0,)}, "hidden"),
         ({"restarts": 0}, "restarts=0: expected at least 1"),
     ],

@@ -94,6 +94,22 @@ def test_neither_padding_nor_missing_values_nor_order_matter(name):
         np.testing.assert_allclose(a, np.asarray(b)[order], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["latent", "truth", "output", "sequence_vae", "next_step"])
+def test_more_padding_changes_nothing(name):
+    """Of what reads steps one after another, without dropout, whose masks have the shape of the batch."""
+    without = {
+        "sequence_vae": sequence_encoders.sequence_vae(GRU, 4, Z),
+        "next_step": sequence_encoders.next_step(GRU, 4),
+    }
+    encoder = without.get(name, ENCODERS[name])
+    params = moved(jax.jit(encoder.init)(KEY, batch_of()))
+    filling = ((0, 0), (0, 4), (0, 0))
+    longer = batch_of(jnp.pad(X, filling, constant_values=1e6)) | {"mask": jnp.pad(MASK, filling, constant_values=True)}
+    run = jax.jit(lambda batch: (encoder.loss(params, batch, KEY), encoder.encode(params, batch)))
+    for a, b in zip(jax.tree.leaves(run(longer)), jax.tree.leaves(run(batch_of())), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["output", "mlp", "next_step"])
 def test_the_loss_is_the_squared_error_of_what_is_told_over_the_values_that_count(name):
     encoder = ENCODERS[name]
