@@ -35,7 +35,11 @@ def joined(data: Dataset) -> Dataset:
     """All rows as training and as test split, for what is learned without labels and scored on the rows it has seen.
 
     That is the published protocol of clustering. The validation rows are among them, and can decide nothing.
+    Raises DataError for a series none of whose values was observed.
     """
+    if len(data.train.fields["x"].shape) == 3:
+        # here, where it still has the number that it has in its own split
+        data = whole_series(data)
     splits = (data.train, data.validation, data.test)
     shared = [name for name in data.train.fields if all(name in split.fields for split in splits)]
     together = Split({name: np.concatenate([split.fields[name] for split in splits]) for name in shared})

@@ -50,12 +50,13 @@ def test_series_are_standardised_with_the_lengths_they_may_lack():
         rows_or_series(dataset(*({"x": np.zeros(5, np.int32)} for _ in range(3))))
 
 
-def test_a_series_without_a_value_is_refused_by_its_number():
-    seen, nothing = np.ones((2, 4, 1), bool), np.zeros((2, 4, 1), bool)
-    nothing[0] = True
-    splits = [{"x": np.zeros((2, 4, 1)), "mask": mask} for mask in (seen, seen, nothing)]
-    with pytest.raises(DataError, match=r"series 1 of the test split .* no observed"):
-        rows_or_series(dataset(*splits))
+def test_a_series_of_nothing_is_named_also_where_splits_are_joined():
+    seen = np.ones((3, 4, 1), bool)
+    fields = {"x": np.ones((3, 4, 1)), "mask": seen}
+    data = dataset(fields, fields, fields | {"mask": seen & (np.arange(3) != 1)[:, None, None]})
+    for form in (rows_or_series, joined):
+        with pytest.raises(DataError, match="mine: series 1 of the test split"):
+            form(data)
 
 
 def test_values_a_row_counts_what_is_there():

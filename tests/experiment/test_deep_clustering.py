@@ -10,6 +10,7 @@ import on_devices
 import pytest
 from on_devices import layout, rows_of
 from short_runs import quickly_compiled, stopped_and_continued
+from ts_folders import WAVES, both, ts_file
 
 from experiments import deep_clustering
 from seqjax import parallel
@@ -198,9 +199,16 @@ def test_impossible_configurations_are_refused(path, changes, words):
 
 def test_one_class_and_texts_are_refused_and_one_class_in_named_clusters_is_not(tmp_path):
     np.savez(tmp_path / "one.npz", x=np.random.default_rng(0).normal(size=(30, 4)), label=np.zeros(30, int))
-    with pytest.raises(UsageError, match="--num-clusters 1, the classes of .*: expected 2 to 30"):
+    with pytest.raises(UsageError, match=r"--num-clusters 1, the classes of .*: expected 2 to 30"):
         built(tmp_path / "one.npz")
     experiment, state = entered(tmp_path / "one.npz", num_clusters=3)
     assert 0 < experiment.evaluate(state, experiment.data, KEY)["dec/accuracy"] < 1
     with pytest.raises(DataError, match="is a text; expected rows of values"):
         built("sentences", num_clusters=2)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_series_of_nothing_is_named_by_its_own_split(tmp_path, joined):
+    path = ts_file(tmp_path / "Own", {"TRAIN": WAVES, "TEST": [*WAVES, [None] * 5]})
+    with pytest.raises(DataError, match=r"Own: series 8 of the test split .* has no observed value in its 5 steps"):
+        built(path, joined=joined)

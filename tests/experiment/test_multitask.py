@@ -10,6 +10,7 @@ import on_devices
 import pytest
 from on_devices import assert_close, layout, rows_of
 from short_runs import quickly_compiled, stopped_and_continued
+from ts_folders import WAVES, both, ts_file
 
 from experiments import multitask
 from experiments.multitask import ALL, SUBSETS
@@ -227,3 +228,9 @@ def test_data_without_labels_are_refused(tmp_path):
     np.savez(tmp_path / "unlabelled.npz", x=np.random.default_rng(0).normal(size=(30, 4)))
     with pytest.raises(DataError, match="has no labels in its train split"):
         built(tmp_path / "unlabelled.npz")
+
+
+def test_a_series_of_nothing_is_named(tmp_path):
+    path = ts_file(tmp_path / "Own", both([*WAVES, *WAVES, [None] * 5]))
+    with pytest.raises(DataError, match=r"Own: series \d+ of the \w+ split .* has no observed value in its 5 steps"):
+        built(path)

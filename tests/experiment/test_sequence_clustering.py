@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from commands import command
 from short_runs import quickly_compiled, stopped_and_continued
+from ts_folders import WAVES, both, ts_file
 
 from experiments import sequence_clustering
 from seqjax.data.load import load
@@ -110,27 +111,6 @@ def test_every_encoder_meets_the_task(encoder):
     few = experiment.data._replace(train=some, validation=some, test=some)
     measured = experiment.evaluate(start, few, jax.random.key(0))
     assert 0 < measured[f"{encoder}/nmi"] < 1
-
-
-def ts_file(path, series, *, classes=("a", "b"), labels=None):
-    """A folder NAME with both files; `series` of each, lists of values, None where missing."""
-    path.mkdir()
-    for part in ("TRAIN", "TEST"):
-        lines = [",".join("?" if v is None else str(v) for v in row) for row in series[part]]
-        named = "false" if not classes else f"true {' '.join(classes)}"
-        if classes:
-            chosen = labels or [classes[i % len(classes)] for i in range(len(lines))]
-            lines = [f"{line}:{label}" for line, label in zip(lines, chosen, strict=False)]
-        header = f"@univariate true\n@missing true\n@classLabel {named}\n@data\n"
-        (path / f"{path.name}_{part}.ts").write_text(header + "\n".join(lines) + "\n")
-    return path
-
-
-def both(series):
-    return {"TRAIN": series, "TEST": series}
-
-
-WAVES = [[float(np.round(np.sin(t * (1 + i % 2)), 3)) for t in range(4 + i)] for i in range(8)]
 
 
 def measured_untrained(path, **changes):
