@@ -7,8 +7,9 @@ Data: events (made up), japanese_vowels, basic_motions, cbf, gun_point, italy_po
     a path to a folder with NAME_TRAIN.ts and NAME_TEST.ts, a .ts or a .npz
 Time: half a minute a seed on events, 1 minute on japanese_vowels (1 CPU core)
 Run: python -m experiments.autoencoder_vs_rnn --dataset japanese_vowels
-Expected: the smallest error of the next step from the recurrence; codes in which k-means finds more of the classes of
-    events from the recurrent autoencoder; the fewest multiplications from the autoencoder.
+Expected: the smallest error of the last step from the recurrence, but on italy_power_demand; codes in which k-means
+    finds more of the classes of events from the recurrent autoencoder, an NMI of .43 against .29; the fewest
+    multiplications from the autoencoder. PCA reconstructs better than both autoencoders, except on japanese_vowels.
 
 A model that has no answer to a question has no number in its column. Errors are of single test values, in variances of
 the channel in the training split; a step is what is read at once, see `frame`.

@@ -5,8 +5,9 @@ Data: digits (embedded), mnist, fashion_mnist, japanese_vowels and other sets of
 Time: a minute a seed on digits (2 CPU cores)
 Run: python -m experiments.deep_clustering --dataset mnist --hidden 500 500 2000 --initialisation published
     --optimizer sgd --learning-rate 1 --steps 82031 --chapter-steps 1000
-Expected: on MNIST, as published, an accuracy of .91, against .88 of k-means on the autoencoder's codes and .53 on
-    the pixels.
+Expected: on digits an NMI of .81, against .75 of k-means on the autoencoder's codes and .74 on the values. Published
+    on MNIST is an accuracy of .91, against .88 on the codes and .53 on the pixels; of that protocol only a small share
+    has been run here, and falls short.
 
 All rows are trained on and scored, which is the published protocol; with --no-joined the test split is kept apart.
 """

@@ -4,8 +4,8 @@ Data: events (made up), japanese_vowels and other sets of series, or a path to a
     NAME_TEST.ts, a .ts or a .npz
 Time: 2.5 minutes a seed for the five sizes of its row on japanese_vowels (1 CPU core)
 Run: python -m experiments.hidden_size --dataset japanese_vowels --sizes 4 8 16 32 --folds 5
-Expected: an error that falls with the size and then hardly any more, a chosen size below the best one, and a test error
-    of the chosen below that of the last value.
+Expected: on japanese_vowels an error that falls up to 32 units and no further; 32 are the best and, since 16 are more
+    than a standard error behind, the chosen ones too; their test error is .047, against .077 of the last value.
 
 Each candidate is trained without each fold, and once on all of them for the test split, which chooses nothing. Any
 other field that is listed under `field` is chosen alike, `--field learning_rate --candidates 1e-3 3e-3 1e-2`; learning

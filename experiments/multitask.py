@@ -5,9 +5,10 @@ the weighted sum of its own tasks. Classes are asked of a share of the training 
 
 Data: digits (embedded), mnist, fashion_mnist, japanese_vowels and other sets of series, any prepared TFDS name, or a
     path to .npz, .csv or .ts with labels
-Time: 2 minutes a seed on digits (2 CPU cores)
+Time: 2 minutes a seed on digits (1 CPU core)
 Run: python -m experiments.multitask --label-share 0.02
-Expected: with 30 labelled digits, a higher accuracy of all tasks together than of classification alone.
+Expected: with 30 labelled digits, an accuracy of .86 of all tasks together, .76 of classification alone; the clusters
+    gain nothing by the labels, an NMI of .77 against .80 of clustering and reconstruction and of k-means on the values.
 
 Clustering starts from k-means on the codes that the other tasks have made; alone it starts from random ones.
 Logistic regressions choose their strength by the labels of the validation split, which the encoders never see.

@@ -4,10 +4,11 @@ Two networks are fed the same features, a classifier and an autoencoder whose co
 logistic regression and k-means on the features themselves.
 
 Data: digits (embedded), mnist, fashion_mnist, any prepared TFDS name, or a path to .npz or .csv with labels
-Time: 15 s a seed on digits (2 CPU cores)
+Time: 5 s a seed on digits with few labels, up to 20 s with all (1 CPU core)
 Run: python -m experiments.pca_features --features raw centroids
-Expected: with 67 labelled digits, a higher accuracy of logistic regression from distances to centroids than from the
-    values; the network, which makes features of its own, gains less, and k-means finds less in the distances.
+Expected: with 67 labelled digits, an accuracy of logistic regression of .88 from distances to centroids, .86 from the
+    values; the network, which makes features of its own, gains less, .88 after .87, and k-means finds less in the
+    distances, an NMI of .75 against .80.
 
 Features are fitted on all training rows. The networks have no weight in common, and each trains as if alone.
 """

@@ -2,10 +2,10 @@
 
 Data: events (made up), japanese_vowels and other sets of series, or a path to a folder with NAME_TRAIN.ts and
     NAME_TEST.ts, a .ts or a .npz
-Time: 1 minute a seed on events (2 CPU cores)
+Time: 35 s a seed on events (1 CPU core)
 Run: python -m experiments.sequence_autoencoder --dataset japanese_vowels --horizon 3
-Expected: on events a smaller error than of as many principal components of the padded series, since what happens early
-    in one series happens late in another.
+Expected: on japanese_vowels an error of .120, against .137 of as many principal components of the padded series; of
+    its last 3 steps .17, against .22 of the last value. On events it does not beat them, .469 against .460.
 
 Errors are of single values, in variances of the channel in the training split, told from the code alone.
 """

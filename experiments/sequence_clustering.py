@@ -2,10 +2,10 @@
 
 Data: events (made up), japanese_vowels, basic_motions, cbf, gun_point, italy_power_demand, any other set of series, or
     a path to a folder with NAME_TRAIN.ts and NAME_TEST.ts, a .ts or a .npz
-Time: 1 minute a seed on events; 2 minutes a seed for 300 series of 500 steps (2 CPU cores)
+Time: half a minute a seed on japanese_vowels, 20 s on cbf (1 CPU core)
 Run: python -m experiments.sequence_clustering --dataset japanese_vowels
-Expected: more agreement with the classes (NMI) than that of k-means on the values, where classes differ in what
-    happens rather than when.
+Expected: an NMI of .90 on japanese_vowels, .78 on basic_motions and on cbf, against .83, .38 and .36 of the best of
+    values and principal components; on gun_point and italy_power_demand hardly any, as of the values.
 
 The encoder is trained on the training split; clusters are found among the codes of the test split, whose labels only
 score them.

@@ -2,6 +2,11 @@
 
 from results.row import Row
 
+RULES = {
+    False: "chosen is the first candidate within one standard error of the best, which is a row of its own",
+    True: "chosen is the best candidate, the rates having no simplest one",
+}
+
 
 def choice_row(
     name: str, title: str, flags: str, *, field: str = "hidden_size", told: bool = False, budget: str = ""
@@ -16,8 +21,8 @@ def choice_row(
         baselines=tuple(f"{row}/test_error" for row in ("best", "pca" if told else "last_value", "mean")),
         also=(f"chosen/{field}", f"best/{field}", "chosen/fold_error", "best/fold_error"),
         figures=("error_curve",),
-        budget="5 folds of the training series, the test split chooses nothing; the first candidate within one standard"
-        " error of the best, which is a row of its own; 300 steps each" + budget,
+        budget=f"5 folds of the training series, the test split chooses nothing; {RULES['--rule best' in flags]}; 300"
+        f" steps each{budget}",
     )
 
 

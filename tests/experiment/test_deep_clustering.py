@@ -10,7 +10,7 @@ import on_devices
 import pytest
 from on_devices import layout, rows_of
 from short_runs import quickly_compiled, stopped_and_continued
-from ts_folders import WAVES, both, ts_file
+from ts_folders import WAVES, ts_file
 
 from experiments import deep_clustering
 from seqjax import parallel
