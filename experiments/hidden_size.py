@@ -8,9 +8,10 @@ Expected: on japanese_vowels an error that falls up to 32 units and no further; 
     than a standard error behind, the chosen ones too; their test error is .047, against .077 of the last value.
 
 Each candidate is trained without each fold, and once on all of them for the test split, which chooses nothing. Any
-other field that is listed under `field` is chosen alike, `--field learning_rate --candidates 1e-3 3e-3 1e-2`; learning
-rates and weights of losses are traced, so that all candidates and folds are one compiled program. Errors are of single
-values, in variances of the channel in the training split, whose folds share that scale.
+other number of the model or of its training is chosen alike, `--field learning_rate --candidates 1e-3 3e-3 1e-2`: all
+but the frame, which changes what is asked. Learning rates and weights of losses are traced, so that all candidates and
+folds are one compiled program. Errors are of single values, in variances of the channel in the training split, whose
+folds share that scale.
 """
 
 import dataclasses
@@ -39,6 +40,7 @@ from seqjax.types import Experiment, Phase
 
 CHUNK = 64  # series that are validated together
 SIZES = ("hidden_size", "num_layers", "latent_size")
+WHOLE = (*SIZES, "horizon", "steps", "batch_size")
 TRACED = ("learning_rate", "beta", "future_weight")
 FOLDS = 0xF01D  # folded into a seed's key for its folds
 
@@ -49,8 +51,19 @@ class Config:
     """Name of a set of series, or path to a folder of .ts files, a .ts or a .npz."""
     sizes: tuple[int, ...] = (4, 8, 16, 32, 64)
     """Hidden sizes to choose from, the smallest first."""
-    field: Literal["hidden_size", "num_layers", "latent_size", "learning_rate", "beta", "future_weight"] = "hidden_size"
-    """What is chosen."""
+    field: Literal[
+        "hidden_size",
+        "num_layers",
+        "latent_size",
+        "horizon",
+        "steps",
+        "batch_size",
+        "clip_norm",
+        "learning_rate",
+        "beta",
+        "future_weight",
+    ] = "hidden_size"
+    """What is chosen: a number of the model or of its training."""
     candidates: tuple[float, ...] | None = None
     """Values of another field than the hidden size to choose from, in order from the simplest."""
     folds: int = 5
@@ -118,37 +131,40 @@ def build(config: Config) -> Experiment:
         """Of a seed, the same for all candidates."""
         return fold_numbers(jax.random.fold_in(key, FOLDS), count, num_folds=folds, labels=labels)
 
-    def encoder_of(value, **weights):
-        """The model with this candidate's size; weights of the loss are given, traced, in training alone."""
-        size = {name: int(value) if name == config.field else getattr(config, name) for name in SIZES}
-        cell, layers = cell_function(config.cell), {"num_layers": size["num_layers"]}
-        match config.model:
+    def of_candidate(value):
+        """The configuration with this value, unless it is traced."""
+        return config if config.field in TRACED else dataclasses.replace(config, **{config.field: value})
+
+    def encoder_of(own, **weights):
+        """A candidate's model; weights of the loss are given, traced, in training alone."""
+        cell, layers = cell_function(own.cell), {"num_layers": own.num_layers}
+        match own.model:
             case "next_step":
-                return sequence_encoders.next_step(cell, size["hidden_size"], **layers)
+                return sequence_encoders.next_step(cell, own.hidden_size, **layers)
             case "recurrent_autoencoder":
-                weights = {"future_weight": weights.get("future_weight", 1.0), "horizon": config.horizon}
+                weights = {"future_weight": weights.get("future_weight", 1.0), "horizon": own.horizon}
                 make = sequence_encoders.recurrent_autoencoder
             case "sequence_vae":
                 weights = {"beta": weights.get("beta", 1.0)}
                 make = sequence_encoders.sequence_vae
-        return make(cell, size["hidden_size"], size["latent_size"], **layers, **weights)
+        return make(cell, own.hidden_size, own.latent_size, **layers, **weights)
 
-    def learner_of(values):
+    def learner_of(own, values):
         """A point for each candidate and each fold that is left out, and one for each that leaves out none."""
         start = {name: jnp.float32(getattr(config, name)) for name in TRACED} | {"left_out": jnp.int32(folds)}
 
         def loss(params, batch, key, state):
             hyper = state.extra["hyper"]
-            encoder = encoder_of(values[0], beta=hyper["beta"], future_weight=hyper["future_weight"])
+            encoder = encoder_of(own, beta=hyper["beta"], future_weight=hyper["future_weight"])
             errors, terms = encoder.loss(params, batch, key)
             weights = kept_weights(folds_of(state.key) != hyper["left_out"], batch["index"]) / mean_values
             return weights * errors, train.Aux({name: weights * term for name, term in terms.items()})
 
-        schedule = train.schedule("cosine", 1.0, steps=config.steps)
+        schedule = train.schedule("cosine", 1.0, steps=own.steps)
         one = train.minimise(
             loss,
-            lambda key: encoder_of(values[0]).init(key, first),
-            train.scaled_by_hyper(train.optimizer("adam", schedule, clip_norm=config.clip_norm)),
+            lambda key: encoder_of(own).init(key, first),
+            train.scaled_by_hyper(train.optimizer("adam", schedule, clip_norm=own.clip_norm)),
             extra=lambda params: {"hyper": start},
         )
         points = [(value, fold) for value in values for fold in range(folds + 1)]
@@ -160,15 +176,16 @@ def build(config: Config) -> Experiment:
     # candidates of different shapes train in turn, all others together
     groups = [candidates] if config.field in TRACED else [(value,) for value in candidates]
     groups = {candidate_name(config.field, values[0]): values for values in groups}
-    turns = train.in_turn({name: learner_of(values) for name, values in groups.items()})
+    configs = {name: of_candidate(values[0]) for name, values in groups.items()}
+    turns = train.in_turn({name: learner_of(configs[name], values) for name, values in groups.items()})
     phases = tuple(
-        Phase(name, turn.learner, config.steps, config.batch_size, config.chapter_steps, enter=turn.enter)
-        for name, turn in turns.items()
+        Phase(name, turns[name].learner, own.steps, own.batch_size, own.chapter_steps, enter=turns[name].enter)
+        for name, own in configs.items()
     )
 
     def errors_of(name, params, split):
         """Squared error of each series under each point of a group `[G N]`, and the number of its values `[N]`."""
-        encoder = encoder_of(groups[name][0])
+        encoder = encoder_of(configs[name])
         errors = sequence_encoders.predicted_errors if predicts else sequence_encoders.told_errors
 
         def of_point(own):
@@ -209,8 +226,7 @@ def build(config: Config) -> Experiment:
         return told_baselines(standardised.train, standardised.test, latent_size)
 
     def baselines_of(found):
-        value = candidates[found.chosen] if config.field == "latent_size" else config.latent_size
-        return baselines(int(value))
+        return baselines(of_candidate(candidates[found.chosen]).latent_size)
 
     def evaluate(state, data, key):
         found, test_errors = measured(state, data)
@@ -233,16 +249,18 @@ def chosen_from(config):
     else:
         require(own is not None, "candidates", own, f"values of {field} to choose from")
     models = {"latent_size": ("recurrent_autoencoder", "sequence_vae"), "beta": ("sequence_vae",)}
-    models["future_weight"] = ("recurrent_autoencoder",)
+    models["horizon"] = models["future_weight"] = ("recurrent_autoencoder",)
     if config.model not in models.get(field, (config.model,)):
         raise UsageError(f"field={field}: {config.model} has none; expected --model {' or '.join(models[field])}.")
     require(field != "future_weight" or config.horizon >= 1, "horizon", config.horizon, "1 or more, to be weighted")
     require(len(own) >= 2 and len(set(own)) == len(own), field, own, "two or more different candidates")
-    if field in SIZES:
-        fits = all(value >= 1 and value == int(value) for value in own) and list(own) == sorted(own)
-        require(fits, field, own, "whole numbers from 1 on, the smallest first")
+    if field in WHOLE:
+        least = 0 if field == "horizon" else 1
+        fits = all(value >= least and value == int(value) for value in own) and list(own) == sorted(own)
+        require(fits, field, own, f"whole numbers from {least} on, the smallest first")
         return tuple(map(int, own))
-    require(min(own) > 0 or (field != "learning_rate" and min(own) >= 0), field, own, "positive numbers")
+    may_vanish = field in ("beta", "future_weight")
+    require(min(own) > 0 or (may_vanish and min(own) == 0), field, own, "positive numbers")
     return own
 
 

@@ -92,6 +92,32 @@ def test_a_traced_field_is_one_phase_whose_points_part_company(field, candidates
         assert all(np.isfinite(value) for value in measured.values())
 
 
+@pytest.mark.parametrize(("field", "candidates"), [("steps", (2, 5)), ("clip_norm", (1.0, 1e-3))])
+def test_another_number_trains_as_if_it_were_the_configuration(field, candidates):
+    experiment = built(field=field, candidates=candidates, hidden_size=3)
+    assert [phase.name for phase in experiment.phases] == [f"{field}_{value:g}" for value in candidates]
+    alone = built(field="learning_rate", candidates=(1e-2, 2e-2), hidden_size=3, **{field: candidates[1]})
+    phases = experiment.phases[1], alone.phases[0]
+    assert phases[0].steps == phases[1].steps
+    states = []
+    for phase in phases:
+        state, step = jax.jit(phase.learner.init)(jax.random.key(0)), jax.jit(phase.learner.step)
+        for _ in range(2):
+            state, _ = step(state, batch_of(experiment.data.train, np.arange(8)))
+        states.append(state.params)
+    # the first three points are those of a learning rate of 1e-2
+    for own, theirs in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_allclose(own, theirs[:3], rtol=1e-5, atol=1e-7)
+
+
+def test_batches_and_horizons_are_chosen_too():
+    phases = built(field="batch_size", candidates=(4, 8)).phases
+    assert [phase.batch_size for phase in phases] == [4, 8]
+    phases = built(field="horizon", candidates=(0, 1), model="recurrent_autoencoder", latent_size=2).phases
+    starts = [jax.eval_shape(phase.learner.init, jax.random.key(0)).params["params"] for phase in phases]
+    assert ["future" in params for params in starts] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -103,6 +129,9 @@ def test_a_traced_field_is_one_phase_whose_points_part_company(field, candidates
         (["--field", "learning_rate"], ["candidates=None", "learning_rate"]),
         (["--field", "learning_rate", "--candidates", "0", "1"], ["positive"]),
         (["--field", "num_layers", "--candidates", "1.5", "2"], ["whole numbers"]),
+        (["--field", "steps", "--candidates", "0", "2"], ["whole numbers from 1 on"]),
+        (["--field", "clip_norm", "--candidates", "0", "2"], ["positive"]),
+        (["--field", "horizon", "--candidates", "0", "1"], ["field=horizon", "next_step has none"]),
         (
             ["--model", "recurrent_autoencoder", "--field", "future_weight", "--candidates", "1", "2"],
             ["horizon=0", "1 or more"],
