@@ -28,7 +28,7 @@ from seqjax.data.load import load
 from seqjax.data.scaling import observed
 from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
 from seqjax.data.whole_series import in_frames, new_series, require_next_steps, whole_series
-from seqjax.evaluate.clustering import collapsed
+from seqjax.evaluate.cluster_scores import collapsed
 from seqjax.evaluate.cost import multiply_adds, num_parameters
 from seqjax.evaluate.embedding_tasks import clustering, labels_of
 from seqjax.evaluate.embeddings import embedding_matrix, principal_components

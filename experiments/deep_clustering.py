@@ -28,7 +28,8 @@ from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, joined, new_batch, rows_or_series, values_a_row
 from seqjax.errors import require
 from seqjax.evaluate.assignments import assignment_measures, baseline_measures, seed_of
-from seqjax.evaluate.clustering import collapsed, k_means
+from seqjax.evaluate.cluster_scores import collapsed
+from seqjax.evaluate.clustering import k_means
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
 from seqjax.galleries.clusters import cluster_figures

@@ -31,7 +31,8 @@ from seqjax.data.unlabelled import chosen_clusters, new_batch, rows_or_series, v
 from seqjax.errors import require
 from seqjax.evaluate import classification
 from seqjax.evaluate.assignments import assignment_measures, baseline_measures, seed_of
-from seqjax.evaluate.clustering import collapsed, k_means
+from seqjax.evaluate.cluster_scores import collapsed
+from seqjax.evaluate.clustering import k_means
 from seqjax.evaluate.embedding_tasks import labels_of
 from seqjax.evaluate.embeddings import Embedded
 from seqjax.evaluate.few_label_baselines import classifier_baselines, log_probabilities

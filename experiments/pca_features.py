@@ -25,10 +25,11 @@ from seqjax import losses, train
 from seqjax.data.few_labels import partly_labelled
 from seqjax.data.load import load
 from seqjax.data.whole_series import mapped
-from seqjax.errors import require
+from seqjax.errors import UsageError, require
 from seqjax.evaluate import classification
 from seqjax.evaluate.assignments import assignment_measures, seed_of
-from seqjax.evaluate.clustering import collapsed, k_means
+from seqjax.evaluate.cluster_scores import collapsed
+from seqjax.evaluate.clustering import k_means
 from seqjax.evaluate.embedding_tasks import labels_of
 from seqjax.evaluate.embeddings import embedded, principal_components
 from seqjax.evaluate.features import centroid_distances, explained_shares, side_by_side, standardised, whitened
@@ -92,6 +93,11 @@ def build(config: Config) -> Experiment:
     for name in ("components", "centroids", "code_size"):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     original = partly_labelled(load(config.dataset), config.label_share)
+    if "centroids" in config.features and config.centroids > original.train.num_examples:
+        raise UsageError(
+            f"--centroids {config.centroids}: expected 1 to {original.train.num_examples}, the number of training rows"
+            f" of {original.name}."
+        )
     fitted_on, num_classes = original.train, int(original.train.fields["label"].max()) + 1
     makers = {
         "raw": lambda: values_of,

@@ -23,7 +23,7 @@ from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, rows_or_series, values_a_row
 from seqjax.data.whole_series import in_frames, new_series, require_next_steps, whole_series
 from seqjax.evaluate.assignments import seed_of
-from seqjax.evaluate.clustering import collapsed
+from seqjax.evaluate.cluster_scores import collapsed
 from seqjax.evaluate.embedding_tasks import (
     METHODS,
     clustering,

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from seqjax.evaluate.clustering import NUM_STARTS, cluster_sizes, clustering_scores, k_means, silhouette
+from seqjax.evaluate.cluster_scores import cluster_sizes, clustering_scores, silhouette
+from seqjax.evaluate.clustering import NUM_STARTS, k_means
 from seqjax.evaluate.embedding_tasks import labels_of
 from seqjax.evaluate.embeddings import principal_components
 from seqjax.evaluate.reconstruction import values_of

@@ -10,7 +10,8 @@ from jaxtyping import Int
 
 from seqjax.errors import require
 from seqjax.evaluate.classification import logistic_regression
-from seqjax.evaluate.clustering import cluster_sizes, clustering_scores, dbscan, gaussian_mixture, k_means, silhouette
+from seqjax.evaluate.cluster_scores import cluster_sizes, clustering_scores, silhouette
+from seqjax.evaluate.clustering import dbscan, gaussian_mixture, k_means
 from seqjax.evaluate.embeddings import Embedded, Task
 from seqjax.evaluate.neighbours import nearest
 from seqjax.evaluate.reconstruction import fitted_pca, values_of

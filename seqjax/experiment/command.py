@@ -80,7 +80,7 @@ def run(
     check(options)
     file = Path(inspect.getfile(build))
     if options.smoke:
-        config = dataclasses.replace(config, **(smoke or {}))
+        config = _with_smoke(config, smoke or {})
     parallel.use_host_devices(options.host_devices)
     plan = make_plan(options)
     description = rundir.described(file.stem, config, plan._asdict())
@@ -138,6 +138,13 @@ def run(
             return receipt
 
         return peers.from_first("receipt", finished)
+
+
+def _with_smoke(config: Any, smoke: dict[str, Any]) -> Any:
+    """The configuration with the fields of a smoke run, except those that the command line has set otherwise."""
+    default = type(config)()
+    left = {name: value for name, value in smoke.items() if getattr(config, name) == getattr(default, name)}
+    return dataclasses.replace(config, **left)
 
 
 def _require_the_same(peers: Peers, description: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class Options:
     reproducible: bool = False
     """Add up each batch in a fixed order, so that the bits do not depend on the number of devices."""
     smoke: bool = False
-    """A run of seconds on embedded data instead of the full one."""
+    """A run of seconds on embedded data instead of the full one; other flags given beside it count."""
     stream: bool = False
     """Stream the training data from the host even if they fit on the device."""
     log_every: int | None = None

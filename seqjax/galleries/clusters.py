@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from seqjax import plots
-from seqjax.evaluate.clustering import matched_classes
+from seqjax.evaluate.cluster_scores import matched_classes
 from seqjax.evaluate.embedding_tasks import labels_of
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.galleries.latent_images import mosaic

@@ -5,15 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.data.labelled_series import (
-    EACH,
-    KINDS,
-    SLOT,
-    chosen_window_batch_at,
-    faults,
-    labelled_series,
-    normal_starts,
-)
+from seqjax.data.faults import EACH, KINDS, SLOT, faults
+from seqjax.data.labelled_series import chosen_window_batch_at, labelled_series, normal_starts
 from seqjax.data.long_series import in_time_order
 from seqjax.errors import DataError, UsageError
 from seqjax.evaluate.range_auc import stretches

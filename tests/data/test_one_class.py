@@ -74,7 +74,11 @@ def test_every_class_of_the_training_split_is_normal_in_turn_or_the_one_asked_fo
 @pytest.mark.parametrize(
     ("data", "normal_class", "words"),
     [
-        (dataset(validation=(0,)), None, "own: class 1 has no validation example"),
+        (
+            dataset(validation=(0,)),
+            None,
+            "class 1 has no validation example; .*\nChoose --normal-class among 0, or",
+        ),
         (dataset(test=(0,)), None, "own: class 1 has no test example"),
         (dataset(test=(0, 0)), 0, "own: all test examples are of class 0"),
         (dataset(), 7, "class 7 has no training example; .*\nChoose --normal-class among 0, 1"),

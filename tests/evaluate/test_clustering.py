@@ -8,17 +8,15 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from seqjax.errors import DataError, UsageError
-from seqjax.evaluate.clustering import (
+from seqjax.evaluate.cluster_scores import (
     accuracy,
     cluster_sizes,
     clustering_scores,
     collapsed,
-    dbscan,
-    gaussian_mixture,
-    k_means,
     matched_classes,
     silhouette,
 )
+from seqjax.evaluate.clustering import dbscan, gaussian_mixture, k_means
 
 RNG = np.random.default_rng(0)
 CENTRES = np.asarray([[0.0, 0], [10, 0], [0, 10]])

@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from seqjax.errors import UsageError
-from seqjax.evaluate.clustering import clustering_scores, k_means
+from seqjax.evaluate.cluster_scores import clustering_scores
+from seqjax.evaluate.clustering import k_means
 from seqjax.evaluate.embedding_tasks import clustering, explained_variance, linear_probe, nearest_neighbours, one_class
 from seqjax.evaluate.embeddings import embedded, embedding_matrix, learned, principal_components, random_projection
 from seqjax.evaluate.reconstruction import values_of

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from experiments import pca_features
 from seqjax.data.batches import whole
 from seqjax.data.load import load
-from seqjax.errors import DataError, UsageError
+from seqjax.errors import UsageError
 from seqjax.evaluate.features import centroid_distances, standardised, whitened
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.types import Split
@@ -146,7 +146,7 @@ def test_impossible_configurations_are_refused(path, changes, words):
 
 
 def test_more_centroids_than_rows_are_refused(path):
-    with pytest.raises(DataError, match="fewer than 500 clusters"):
+    with pytest.raises(UsageError, match=r"--centroids 500: expected 1 to \d+, the number of training rows of "):
         built(path, centroids=500)
 
 

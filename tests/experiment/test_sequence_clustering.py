@@ -10,7 +10,8 @@ from ts_folders import WAVES, both, ts_file
 from experiments import sequence_clustering
 from seqjax.data.load import load
 from seqjax.evaluate.assignments import seed_of
-from seqjax.evaluate.clustering import clustering_scores, k_means
+from seqjax.evaluate.cluster_scores import clustering_scores
+from seqjax.evaluate.clustering import k_means
 from seqjax.types import Split
 
 SMALL = {name: value for name, value in sequence_clustering.SMOKE.items() if name != "dataset"}

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from experiments import series_anomaly
-from seqjax.data.labelled_series import faults
+from seqjax.data.faults import faults
 from seqjax.evaluate.range_auc import range_auc
 from seqjax.types import Split
 
