@@ -107,6 +107,7 @@ def run(
                 )
                 _show(receipt, run_dir)
             return receipt
+        plan = plan._replace(seed_plan=description["plan"]["seed_plan"])
         session = make_session(
             experiment,
             plan,

@@ -13,6 +13,7 @@ from seqjax.storage import LOCK, write_atomically
 
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
 # reproducible
+KEPT = "seed_plan"  # whatever suits the devices that it goes on with
 TOPOLOGY = ("devices", "seed_devices", "processes", "platform", "driver")
 
 
@@ -52,6 +53,7 @@ def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
     """Writes `config.json`, or compares it with the one that is there; what it says in the end.
 
     An unfinished run may go on with another topology: `config.json` then has the new one, those before in `earlier`.
+    How seeds share a device stays as it was begun.
     Raises UsageError naming each other field that differs.
     """
     path = run_dir / "config.json"
@@ -59,6 +61,8 @@ def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
         write_atomically(path, json.dumps(description, indent=2) + "\n")
         return description
     found = read_description(run_dir)
+    if KEPT in found["plan"]:
+        description = description | {"plan": description["plan"] | {KEPT: found["plan"][KEPT]}}
     differences = _differences(found, description)
     refused = [
         f"{field} is {found_value!r} there and {wanted_value!r} here"

@@ -95,6 +95,18 @@ def test_a_run_goes_on_on_other_devices_to_the_same_bits_where_reproducible(tmp_
         toy_run(tmp_path)
 
 
+def test_seeds_share_a_device_as_when_the_run_began(tmp_path):
+    """On the devices of another platform too, where they would start otherwise: it changes the last bits."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    plan = make_plan(Options(seeds=2, devices=1))._replace(seed_plan="vmap", platform="gpu")
+    description = rundir.described("toy", toy.Config(), plan._asdict())
+    rundir.claim(run_dir, description | {"data_sha256": toy.build(toy.Config()).data.sha256})
+    receipt = toy_run(tmp_path)
+    assert (receipt["plan"]["seed_plan"], receipt["plan"]["platform"]) == ("vmap", "cpu")
+    assert [each["platform"] for each in receipt["earlier"]] == ["gpu"]
+
+
 def test_the_same_command_finds_the_same_run_on_other_devices():
     config = toy.Config()
     found = {
