@@ -40,7 +40,7 @@ STOPPED_AFTER_TRAINING = "stopped by a signal after training, which is saved.\nR
 def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[str] | None = None) -> NoReturn:
     """Runs the experiment that `build(config)` describes, as the command line asks, and exits with its code.
 
-    smoke: the fields that `--smoke` sets, for a run of seconds on embedded data.
+    smoke: the fields that `--smoke` sets, for a run of seconds on embedded data; flags given beside it count.
     """
     file = Path(inspect.getfile(build))
     # what Orbax's threads log of a failed save comes back as an error of one line
@@ -48,7 +48,7 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     peers, watch = parallel.ALONE, None
     try:
         description = ast.get_docstring(ast.parse(file.read_text())) or ""
-        config, options = parse(config_type, description, f"python -m experiments.{file.stem}", args)
+        config, options = parse(config_type, description, f"python -m experiments.{file.stem}", args, smoke=smoke)
         check(options)
         if starts_others(options):
             sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
@@ -74,13 +74,12 @@ def run(
 ) -> dict[str, Any]:
     """The receipt of a run: a new one, a continued one, or a finished one that is found again.
 
+    config: taken as it is, also with `options.smoke`, by which a run only has no twin beside it.
     smoke: the fields of its smoke twin; without them there is none, and the receipt has no metrics of it.
     peers: the processes that run it together, and their watch.
     """
     check(options)
     file = Path(inspect.getfile(build))
-    if options.smoke:
-        config = _with_smoke(config, smoke or {})
     parallel.use_host_devices(options.host_devices)
     plan = make_plan(options)
     description = rundir.described(file.stem, config, plan._asdict())
@@ -139,13 +138,6 @@ def run(
             return receipt
 
         return peers.from_first("receipt", finished)
-
-
-def _with_smoke(config: Any, smoke: dict[str, Any]) -> Any:
-    """The configuration with the fields of a smoke run, except those that the command line has set otherwise."""
-    default = type(config)()
-    left = {name: value for name, value in smoke.items() if getattr(config, name) == getattr(default, name)}
-    return dataclasses.replace(config, **left)
 
 
 def _require_the_same(peers: Peers, description: dict[str, Any]) -> None:

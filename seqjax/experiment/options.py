@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +46,30 @@ class Options:
     """Seconds between checkpoints; 0 saves after every chapter."""
 
 
-def parse(config_type: type, description: str, prog: str, args: list[str] | None) -> tuple[Any, Options]:
+def parse(
+    config_type: type, description: str, prog: str, args: list[str] | None, *, smoke: Mapping[str, Any] | None = None
+) -> tuple[Any, Options]:
     """The configuration and the options that the arguments ask for.
 
+    smoke: the fields that `--smoke` sets, unless an argument says otherwise.
     Raises UsageError for what cannot be parsed, in one line instead of tyro's box; exits 0 after --help.
     """
+    config, options = _parsed(config_type, config_type, description, prog, args)
+    if options.smoke and smoke:
+        small = functools.partial(config_type, **smoke)
+        config, options = _parsed(config_type, small, description, prog, args)
+    return config, options
+
+
+def _parsed(
+    config_type: type, default: Callable[[], Any], description: str, prog: str, args: list[str] | None
+) -> tuple[Any, Options]:
     import tyro
 
     command = dataclasses.make_dataclass(
         "Command",
         [
-            ("config", tyro.conf.OmitArgPrefixes[config_type], dataclasses.field(default_factory=config_type)),
+            ("config", tyro.conf.OmitArgPrefixes[config_type], dataclasses.field(default_factory=default)),
             ("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default_factory=Options)),
         ],
     )

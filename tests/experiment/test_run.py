@@ -286,12 +286,6 @@ def test_a_run_in_a_relative_directory_is_saved_continued_and_loaded(tmp_path, m
     assert seqjax.load(run_dir).params["params"]["encoder_kernel_0"].shape == (64, 10)
 
 
-def test_what_the_command_line_sets_counts_in_a_smoke_run_too(tmp_path):
-    options = Options(seeds=1, devices=1, run_dir=tmp_path / "run", smoke=True)
-    receipt = run(toy.Config(steps=20), toy.build, options, smoke=toy.SMOKE)
-    assert (receipt["config"]["steps"], receipt["config"]["second_steps"]) == (20, 10)
-
-
 def test_continuing_after_the_last_checkpoint_writes_none_again(tmp_path):
     first = receipt_of(tmp_path)
     (tmp_path / "run" / "receipt.json").unlink()
