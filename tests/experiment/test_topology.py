@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import toy
@@ -138,3 +142,14 @@ def test_unequal_batches_are_refused_in_one_line(tmp_path):
     small = dataclasses.replace(CONFIGS[autoencoder], batch_size=12)
     with pytest.raises(UsageError, match="a batch of 12 does not divide over 8 virtual shards of --reproducible"):
         run(small, autoencoder.build, Options(seeds=1, devices=1, run_dir=tmp_path / "run", reproducible=True))
+
+
+@pytest.mark.long
+def test_eight_devices_equal_one_after_three_hundred_steps_in_float64():
+    program = Path(__file__).parent / "in_float64.py"
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=3000)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == len(CONFIGS)
+    for name, of_driver in found.items():
+        assert all(value <= 1e-5 for value in of_driver.values()), (name, of_driver)
