@@ -73,7 +73,14 @@ def test_an_autoencoder_learns_its_class_and_its_table_is_scikit_learns(path):
     experiment, state = started(path)
     step = jax.jit(experiment.phases[0].learner.step)
     fetch = jax.jit(functools.partial(experiment.phases[0].batch_at, batch_size=16))
+    # each network begins at the mean of its own class, and is validated on it alone
+    x, label = (np.asarray(experiment.data.train.fields[name]) for name in ("x", "label"))
+    means = [x[label == c].mean(axis=0) for c in range(3)]
+    np.testing.assert_allclose(state.params["params"]["decoder_bias_1"], means, rtol=1e-5)
     before = float(experiment.validate(state, experiment.data.validation, KEY))
+    x, label = (np.asarray(experiment.data.validation.fields[name]) for name in ("x", "label"))
+    own = experiment.functions["score"](state.params, x, KEY)
+    assert before == pytest.approx(np.mean([own[label == c, c].mean() for c in range(3)]), rel=1e-5)
     for number in range(100):
         state, _ = step(state, fetch(experiment.data.train, KEY, number))
     assert float(experiment.validate(state, experiment.data.validation, KEY)) < 0.8 * before
@@ -132,6 +139,23 @@ def test_the_ball_is_around_the_mean_of_the_classs_own_training_rows(path):
     moved = entered._replace(params=entered.params | {"squared_radius": jnp.zeros(3)})
     renewed = after.refresh(moved, experiment.data.train)
     np.testing.assert_allclose(renewed.params["squared_radius"], entered.params["squared_radius"], rtol=1e-5)
+
+
+def test_both_phases_have_their_own_rates_and_the_weights_their_decay(path):
+    changes = {"learning_rate": 1e-2, "ball_learning_rate": 1e-3, "weight_decay": 0.5}
+    experiment, state = started(path, scorer="deep_svdd", **changes)
+    entered = experiment.phases[1].enter(state, experiment.data.train, KEY)
+    for phase, begun, rate, term in zip(
+        experiment.phases, (state, entered), (1e-2, 1e-3), ("reconstruction", "distance"), strict=True
+    ):
+        batch = phase.batch_at(experiment.data.train, KEY, 0, batch_size=16)
+        after, metrics = jax.jit(phase.learner.step)(begun, batch)
+        weights = {name: begun.params[name] for name in ("encoder", "decoder") if name in begun.params}
+        penalty = 0.25 * sum(float(np.square(leaf).sum()) for leaf in jax.tree.leaves(weights))
+        assert float(metrics["loss"] - metrics[term]) == pytest.approx(penalty, rel=1e-4)
+        # the first step of Adam is as large as its rate
+        moved = [np.abs(a - b) for a, b in zip(*map(jax.tree.leaves, (after.params, begun.params)), strict=True)]
+        assert max(leaf.max() for leaf in moved) == pytest.approx(rate, rel=1e-2)
 
 
 def test_bounds_of_other_values_than_intensities(path):

@@ -28,8 +28,9 @@ from seqjax.interop.estimators import (
 )
 from seqjax.interop.estimators.training import drawn_key, shuffled_rows
 from seqjax.models.autoencoder import Autoencoder, starting_at
+from seqjax.models.latent_space import posterior_draws
 from seqjax.models.mlp import MLP
-from seqjax.models.vae import VAE
+from seqjax.models.vae import VAE, initial
 
 # one set of sizes for nearly all tests, so that they share compiled programs
 SHORT = {"hidden": (), "steps": 40, "batch_size": 32, "learning_rate": 1e-2, "random_state": 0}
@@ -140,7 +141,8 @@ def test_the_autoencoder_learns_what_components_know():
 
 def test_the_classifier_is_the_one_of_the_functions():
     x, y = map(jnp.asarray, blobs())
-    model, estimator = MLP((8, 3), "relu"), clone(ESTIMATORS["classifier"]).set_params(hidden=(8,)).fit(*blobs())
+    model = MLP((8, 3), "tanh")
+    estimator = clone(ESTIMATORS["classifier"]).set_params(hidden=(8,), activation="tanh").fit(*blobs())
 
     def loss(params, batch, key, state):
         return losses.categorical_cross_entropy(model.apply(params, batch["x"]), batch["label"]), train.Aux({})
@@ -152,6 +154,35 @@ def test_the_classifier_is_the_one_of_the_functions():
     np.testing.assert_allclose(estimator.predict_proba(x), expected, atol=1e-5)
     assert estimator.score(x, y) == 1
     assert set(clone(estimator).fit(x, np.asarray(["a", "b", "c"])[np.asarray(y)]).predict(x)) == {"a", "b", "c"}
+
+
+def test_the_variational_autoencoder_is_the_one_of_the_functions():
+    x, model = jnp.asarray(blobs()[0]), VAE(5, ((),), (2,), "tanh", "gaussian", "shared")
+
+    def init(key):
+        weights = initial(model, key, np.zeros(5))["params"]
+        weights["p_0"]["mean"]["bias"] = x.mean(axis=0)
+        return {"params": weights}
+
+    def loss(params, batch, key, state):
+        draws = posterior_draws(model, params, batch, key, jnp.zeros(1, jnp.int32))
+        return draws.kl_of_units.sum(axis=1) - draws.log_likelihood[:, 0], train.Aux({})
+
+    assert_near(fitted("vae").params_, trained_by_functions(loss, init, {"x": x}))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_a_variational_autoencoder_begins_at_the_mean_and_draws_from_the_prior(likelihood):
+    x = np.random.default_rng(0).uniform(size=(90, 5)).astype(np.float32) ** np.arange(1, 6)
+    options = {"likelihood": likelihood, "learning_rate": 1e-6}
+    estimator = clone(ESTIMATORS["vae"]).set_params(**options).fit(x)
+    found = estimator.inverse_transform(np.zeros((1, 2)))[0]
+    np.testing.assert_allclose(found, x.mean(axis=0), rtol=1e-3)
+    if likelihood == "gaussian":
+        # without hidden layers what is drawn is linear in latents of variance 1 each
+        axes = estimator.inverse_transform(np.eye(2)) - found
+        drawn = estimator.sample(4000, random_state=1)
+        np.testing.assert_allclose(np.cov(drawn.T), axes.T @ axes, atol=0.05 * np.square(axes).sum(axis=0).max())
 
 
 def test_the_variational_bound_is_that_of_its_formula():
@@ -181,6 +212,29 @@ def test_clusters_are_those_of_k_means_on_the_codes():
     assert adjusted_rand_score(y, estimator.labels_) == 1
     np.testing.assert_array_equal(estimator.predict(x), estimator.labels_)
     np.testing.assert_array_equal(clone(estimator).fit_predict(x), estimator.labels_)
+
+
+def test_more_starts_find_clusters_of_less_spread():
+    x, _ = blobs()
+    spread = {}
+    for n_init in (1, 30):
+        found = DeepClustering(StandardScaler(), n_clusters=12, n_init=n_init, random_state=0).fit(x)
+        codes = found.encoder_.transform(x)
+        spread[n_init] = np.square(codes - found.cluster_centers_[found.labels_]).sum()
+    assert spread[30] < 0.999 * spread[1]
+
+
+@pytest.mark.parametrize("owner", [DeepClustering, DeepOutlierDetector])
+def test_the_owners_seed_is_that_of_an_encoder_without_one(owner):
+    x, _ = blobs()
+    inner = clone(AUTOENCODER).set_params(random_state=None)
+    codes = [
+        vars(owner(inner, random_state=seed).fit(x))[f"{'encoder' if owner is DeepClustering else 'scorer'}_"]
+        for seed in (1, 1, 2)
+    ]
+    one, again, other = (encoder.transform(x) for encoder in codes)
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
 
 
 def test_outliers_lie_below_the_threshold():
