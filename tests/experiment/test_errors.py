@@ -10,6 +10,7 @@ from commands import QUICK, command
 
 from experiments import autoencoder, linear_autoencoder
 from seqjax.experiment import Options, main, run
+from seqjax.experiment.options import parse
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +204,13 @@ def test_outputs_that_stay_in_the_unit_interval_by_chance_make_no_other_table(ca
     receipt = run(config, autoencoder.build, Options(seeds=8, devices=1, run_dir=tmp_path / "run"))
     assert "autoencoder/cross_entropy" not in receipt["metrics"]
     assert len(receipt["metrics"]["autoencoder/squared_error"]["per_seed"]) == 8
+
+
+def test_a_flag_beside_smoke_goes_before_it_also_where_it_asks_for_the_default():
+    default, small = autoencoder.Config(), autoencoder.Config(**autoencoder.SMOKE)
+    assert default.steps != small.steps
+    flags = ["--smoke", "--dataset", "own.npz", "--steps", str(default.steps)]
+    config, options = parse(autoencoder.Config, "", "autoencoder", flags, smoke=autoencoder.SMOKE)
+    assert options.smoke
+    assert config == dataclasses.replace(small, dataset="own.npz", steps=default.steps)
+    assert parse(autoencoder.Config, "", "autoencoder", [], smoke=autoencoder.SMOKE)[0] == default
