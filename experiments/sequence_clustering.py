@@ -32,7 +32,7 @@ from seqjax.evaluate.embedding_tasks import (
     nearest_neighbours,
     one_class,
 )
-from seqjax.evaluate.embeddings import baseline_encoders, embedding_matrix, learned
+from seqjax.evaluate.embeddings import embedding_matrix, learned, principal_components, random_projection
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.experiment import main
@@ -169,7 +169,8 @@ def build(config: Config) -> Experiment:
         return {
             config.encoder: learned(functools.partial(encoder.encode, params)),
             "standardised": values_of,
-            **baseline_encoders(data.train, config.latent_size, seed=seed),
+            "pca": principal_components(data.train, config.latent_size),
+            "random_projection": random_projection(data.train, config.latent_size, seed=seed),
         }
 
     def evaluate(state, data, key):

@@ -6,11 +6,13 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# programs that several tests or their processes run are compiled once
+# programs that several tests or their processes run are compiled once; an entry that another process is still writing,
+# or was killed at, is compiled anew, which pytest and the processes of tests need not hear of
 cache = os.path.join(tempfile.gettempdir(), f"seqjax-tests-{getpass.getuser()}")
 os.makedirs(cache, mode=0o700, exist_ok=True)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:Error reading persistent compilation cache entry:UserWarning")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

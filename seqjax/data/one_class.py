@@ -29,11 +29,13 @@ def normal_classes(data: Dataset, normal_class: int | None) -> tuple[int, ...]:
     for name, label in labels.items():
         missing = sorted(set(classes) - {int(number) for number in np.unique(label)})
         if missing:
-            everywhere = set.intersection(*({int(number) for number in np.unique(own)} for own in labels.values()))
+            everywhere = sorted(
+                set.intersection(*({int(number) for number in np.unique(own)} for own in labels.values()))
+            )
+            others = f"Choose --normal-class among {', '.join(map(str, everywhere))}, or keep" if everywhere else "Keep"
             raise DataError(
                 f"{data.name}: class {missing[0]} has no {name} example; expected some of each normal class.\n"
-                f"Choose --normal-class among {', '.join(map(str, sorted(everywhere))) or 'other data'},"
-                " or keep more rows for validation."
+                f"{others} more rows for validation."
             )
     if len(np.unique(labels["test"])) == 1:
         raise DataError(

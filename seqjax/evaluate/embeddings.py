@@ -1,6 +1,6 @@
 """One matrix of encoders and tasks: any encoder of a data set meets any task on its rows.
 
-    encoders = baseline_encoders(data.train, 10) | {"vae": learned(encode)}
+    encoders = {"raw": values_of, "pca": principal_components(data.train, 10), "vae": learned(encode)}
     tasks = (clustering(10), linear_probe())
     embedding_matrix(encoders, tasks, data)  # {"pca/nmi": ..., "vae/probe_accuracy": ..., ...}
 
@@ -53,15 +53,6 @@ def random_projection(train: Split, size: int, *, seed: int = 0) -> Encoder:
     num_values = values_of(train).shape[1]
     directions = np.random.RandomState(seed).standard_normal((num_values, size)) / np.sqrt(size)
     return lambda split: values_of(split) @ directions
-
-
-def baseline_encoders(train: Split, size: int, *, seed: int = 0) -> dict[str, Encoder]:
-    """`raw` values, `pca` and `random_projection` with `size` components, which every table of encoders starts with."""
-    return {
-        "raw": values_of,
-        "pca": principal_components(train, size),
-        "random_projection": random_projection(train, size, seed=seed),
-    }
 
 
 def learned(encode: Callable[[Batch], Float[Array, "B Z"]], *, chunk: int = 1000) -> Encoder:
