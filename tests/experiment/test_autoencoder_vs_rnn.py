@@ -11,8 +11,12 @@ from short_runs import quickly_compiled, stopped_and_continued
 
 from experiments import autoencoder_vs_rnn
 from seqjax import train
+from seqjax.data.load import load
+from seqjax.data.unlabelled import values_a_row
 from seqjax.evaluate.cost import num_parameters
-from seqjax.types import Split
+from seqjax.evaluate.embedding_tasks import clustering
+from seqjax.evaluate.embeddings import embedded
+from seqjax.evaluate.reconstruction import values_of
 
 HAVE = {
     "autoencoder": {"reconstruction_error"},
@@ -23,6 +27,7 @@ HAVE = {
     "last_value": {"next_step_error", "last_step_error"},
     "raw": set(),
 }
+BOTH = "recurrent_autoencoder"
 ERRORS = {"reconstruction_error", "next_step_error", "last_step_error"}
 
 
@@ -56,7 +61,7 @@ def test_errors_are_of_single_values_of_the_right_steps():
     experiment = autoencoder_vs_rnn.build(config)
     last = experiment.phases[-1]
     state = jax.jit(last.learner.init)(jax.random.key(1))
-    some = Split({name: field[:20] for name, field in experiment.data.test.fields.items()})
+    some = experiment.data.test
     counts, x = np.asarray(some.fields["mask"]), np.asarray(some.fields["x"], np.float64)
     lengths = some.fields["length"]
     # weights of zeros say 0, the mean
@@ -68,10 +73,22 @@ def test_errors_are_of_single_values_of_the_right_steps():
         "recurrent_autoencoder/last_step_error": counts
         & ((np.arange(4)[None] == lengths[:, None] - 1) & (lengths[:, None] > 1))[:, :, None],
     }
-    few = experiment.data._replace(train=some, validation=some, test=some)
-    found = experiment.evaluate(silent, few, jax.random.key(0))
+    key = jax.random.key(0)
+    found = experiment.evaluate(silent, experiment.data, key)
     for name, asked in expected.items():
         assert found[name] == pytest.approx(np.square(x[asked]).mean(), rel=1e-5)
+    # so do the baselines of the mean
+    for row, column in (("rnn", "next_step_error"), ("rnn", "last_step_error"), (BOTH, "last_step_error")):
+        assert found[f"{row}/{column}"] == pytest.approx(found[f"mean/{column}"], rel=1e-5)
+    # reconstructed and predicted together are all values, each once
+    fields = experiment.data.validation.fields
+    squares = np.square(np.where(fields["mask"], fields["x"], 0).astype(np.float64)).sum(axis=(1, 2)).mean()
+    validated = float(experiment.validate(silent, experiment.data.validation, key))
+    assert validated == pytest.approx(squares / values_a_row(experiment.data.train), rel=1e-5)
+    # raw: as they come
+    raw = embedded(values_of, load("events"))
+    task = clustering(5, seed=int(jax.random.randint(key, (), 0, 2**31 - 1)))
+    assert {name: found[f"raw/{name}"] for name in task(raw)} == pytest.approx(task(raw), abs=1e-9)
     for row in autoencoder_vs_rnn.MODELS:
         assert found[f"{row}/parameters"] == num_parameters(train.learned_by(state, row))
     codes = experiment.functions["encode"](state.params, np.zeros((2, 96, 1)), np.asarray([96, 5]))

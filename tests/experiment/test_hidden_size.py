@@ -1,5 +1,7 @@
 """Choosing a size: what the folds are told and asked, one program for traced fields, runs stopped and continued."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,9 @@ from short_runs import quickly_compiled, stopped_and_continued
 
 from experiments import hidden_size
 from seqjax import train
+from seqjax.evaluate.cross_validation import curve
+from seqjax.models import sequence_encoders
+from seqjax.recurrent import gru
 
 SMALL = {"sizes": (2, 3), "folds": 2, "frame": 24, "batch_size": 8, "steps": 3, "chapter_steps": 3}
 
@@ -65,6 +70,41 @@ def test_a_fold_moves_no_weight_of_the_point_that_leaves_it_out():
     validate = jax.jit(experiment.validate)
     before = validate(start, data.validation, jax.random.key(0))
     assert validate(start, changed, jax.random.key(0)) > 10 * before
+
+
+@pytest.mark.parametrize("rule", ["one_standard_error", "best"])
+def test_each_fold_is_asked_of_who_did_not_see_it_and_the_test_split_of_who_saw_all(rule):
+    candidates = (1e-3, 2e-2)
+    experiment = built(field="learning_rate", candidates=candidates, hidden_size=3, rule=rule)
+    learner, data = experiment.phases[0].learner, experiment.data
+    state, step = jax.jit(learner.init)(jax.random.key(5)), jax.jit(learner.step)
+    for rows in (np.arange(8), np.arange(8, 16)):
+        state, _ = step(state, batch_of(data.train, rows))
+    folds = np.asarray(
+        hidden_size.fold_numbers(
+            jax.random.fold_in(state.key, hidden_size.FOLDS), 300, num_folds=2, labels=data.train.fields["label"]
+        )
+    )
+    errors = jax.jit(functools.partial(sequence_encoders.predicted_errors, sequence_encoders.next_step(gru, 3)))
+    by_fold, of_test, left_out = [], [], []
+    for number in range(2):
+        for fold in range(3):
+            params = train.at_point(state, 3 * number + fold).params
+            split, rows = (data.train, np.flatnonzero(folds == fold)) if fold < 2 else (data.test, np.arange(300))
+            found, values = errors(params, batch_of(split, rows))
+            (by_fold if fold < 2 else of_test).append(float(found.sum() / values.sum()))
+            left_out += [(found.sum(), values.sum())] if fold < 2 else []
+    expected = curve(np.reshape(by_fold, (2, 2)), rule=rule)
+    # errors that hardly differ: the rules choose otherwise
+    assert (expected.best, expected.chosen) == (1, 0 if rule == "one_standard_error" else 1)
+    measured = experiment.evaluate(state, data, jax.random.key(0))
+    for number, value in enumerate(candidates):
+        assert measured[f"learning_rate_{value:g}/fold_error"] == pytest.approx(expected.mean[number], rel=1e-5)
+        assert measured[f"learning_rate_{value:g}/test_error"] == pytest.approx(of_test[number], rel=1e-5)
+    assert measured["chosen/learning_rate"] == candidates[expected.chosen]
+    total, count = np.sum(left_out, axis=0)
+    validated = experiment.validate(state, data.validation, jax.random.key(0))
+    assert float(validated) == pytest.approx(total / count, rel=1e-5)
 
 
 @pytest.mark.parametrize(
