@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 RUN := .venv/bin/python
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-long lint format clean
+.PHONY: demo test test-long test-slurm lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
@@ -15,6 +15,9 @@ test: .venv/test lint
 
 test-long: .venv/test
 	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -m long
+
+test-slurm: .venv/test
+	$(RUN) -m pytest -m slurm -rs
 
 lint: .venv/test
 	.venv/bin/ruff check .

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# a run saves on the first two alone: a terminal that is closed counts as being asked to stop
+PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
 
 
 def command_of(name: str, flags: Sequence[str]) -> list[str]:
@@ -19,16 +20,16 @@ def command_of(name: str, flags: Sequence[str]) -> list[str]:
 def foreground(command: Sequence[str], *, cwd: Path | None = None) -> int:
     """The exit code of the command, which has this terminal; 128 + number when a signal has ended it.
 
-    SIGINT, SIGTERM and SIGHUP are passed on once each as they come, so that a run saves and exits 75.
+    SIGINT and SIGTERM are passed on as they come, SIGHUP as SIGTERM, so that a run saves and exits 75.
     """
     early: list[int] = []
     started: list[subprocess.Popen] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if started:
-            started[0].send_signal(number)
+            started[0].send_signal(PASSED_ON[number])
         else:
-            early.append(number)
+            early.append(PASSED_ON[number])
 
     previous = {number: signal.signal(number, pass_on) for number in PASSED_ON}
     try:

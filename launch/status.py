@@ -1,14 +1,15 @@
 """The run directories below a folder: how far each is, and what is wrong with those that are none."""
 
-import fcntl
 import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from launch.locks import is_locked
+from launch.table import show_table
 from seqjax.errors import UsageError
 from seqjax.experiment.rundir import read_description, read_metrics
 from seqjax.receipt import interval_text
@@ -16,6 +17,8 @@ from seqjax.storage import LOCK
 
 TRACES = ("config.json", "receipt.json", "metrics.jsonl", "checkpoints", LOCK)
 LOGS = "logs"
+# launch's own: what a job runs, and the code it runs with
+JOB, CODE = "members.jsonl", "snapshots"
 
 
 class Status(NamedTuple):
@@ -43,9 +46,9 @@ def _candidates(folder: Path) -> Iterator[Path]:
         if names & set(TRACES):
             folders.clear()
             yield Path(path)
-        elif files and not folders and Path(path) != folder and Path(path).name != LOGS:
+        elif files and not folders and Path(path) != folder and Path(path).name != LOGS and JOB not in files:
             yield Path(path)
-        folders.sort()
+        folders[:] = sorted(name for name in folders if name != CODE)
 
 
 def status(path: Path) -> Status:
@@ -77,22 +80,6 @@ def status(path: Path) -> Status:
     return Status(path, "", "", "broken", fault, changed)
 
 
-def is_locked(run_dir: Path) -> bool:
-    """Whether a process runs in the directory.
-
-    Asks for a shared lock and frees it at once; the kernel's answer for a run is "no" at any time, so that none of
-    two that look is taken for a run by the other.
-    """
-    try:
-        with (run_dir / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
-
-
 def _steps(done: int, total: Any) -> str:
     return f"{done}/{total}" if isinstance(total, int) else str(done)
 
@@ -114,20 +101,6 @@ def _last_change(path: Path) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(max(times)))
 
 
-def show(found: list[Status]) -> None:
+def show(found: Sequence[Status]) -> None:
     """A plain table, one line a directory."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*Status._fields, box=None, pad_edge=False, header_style="")
-    for line in found:
-        table.add_row(*(printable(str(part)) for part in line))
-    # wide enough for any path: a line that wraps cannot be searched; nothing in a name is markup
-    columns = zip(Status._fields, *found, strict=True)
-    width = 1 + sum(max(len(printable(str(part))) for part in column) + 2 for column in columns)
-    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
-
-
-def printable(text: str) -> str:
-    """The text itself, or quoted with escapes where it holds what would break the line or drive the terminal."""
-    return text if text.isprintable() else ascii(text)
+    show_table(Status._fields, found)

@@ -1,4 +1,5 @@
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.__main__ import main
+from launch.__main__ import USAGE, main
 from launch.local import background, command_of, foreground
 from launch.status import status
 
@@ -46,7 +47,9 @@ def test_bad_usage_is_at_most_two_lines_and_exit_2(args, capsys):
 
 def test_no_arguments_print_the_usage(capsys):
     assert main([]) == 2
-    assert "usage: python -m launch local NAME" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("usage: python -m launch TARGET")
+    assert all(re.search(rf"\n    {target}\s", said) for target in USAGE)
 
 
 def test_the_foreground_passes_arguments_and_exit_code_through(capfd):
@@ -55,15 +58,18 @@ def test_the_foreground_passes_arguments_and_exit_code_through(capfd):
     assert foreground(python("import os; os.kill(os.getpid(), 9)")) == 128 + 9
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_foreground_passes_a_signal_on_once(number):
+@pytest.mark.parametrize(
+    ("number", "arrives"),
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM)],
+)
+def test_the_foreground_passes_a_signal_on_once(number, arrives):
     # blocked before it says "ready": a signal that comes early waits
     run = (
         "import signal, sys\n"
-        f"signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])\n"
+        f"signal.pthread_sigmask(signal.SIG_BLOCK, [{int(arrives)}])\n"
         "print('ready', flush=True)\n"
-        f"signal.sigwait([{int(number)}])\n"
-        f"sys.exit(75 if signal.sigtimedwait([{int(number)}], 0.2) is None else 76)\n"
+        f"signal.sigwait([{int(arrives)}])\n"
+        f"sys.exit(75 if signal.sigtimedwait([{int(arrives)}], 0.2) is None else 76)\n"
     )
     outer = f"import sys; from launch.local import foreground; sys.exit(foreground([sys.executable, '-c', {run!r}]))"
     command = python(outer)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main
-from launch.status import is_locked, printable, status, statuses
+from launch.locks import is_locked
+from launch.status import status, statuses
+from launch.table import printable
 from seqjax.errors import UsageError
 from seqjax.receipt import summary
 from seqjax.storage import LOCK, locked

@@ -1,0 +1,54 @@
+"""Locks that the kernel frees however their holder ends: of a run directory, and of a folder with many runs."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seqjax.errors import UsageError
+from seqjax.storage import LOCK
+
+PATIENCE = 3.0
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process runs in the directory.
+
+    Asks for a shared lock and frees it at once; the kernel's answer for a run is "no" at any time, so that none of
+    two that look is taken for a run by the other.
+    """
+    try:
+        with (run_dir / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+@contextmanager
+def held(folder: Path, patience: float = PATIENCE) -> Iterator[int]:
+    """Holds the folder, and gives the descriptor that does. A program that inherits it holds the folder on.
+
+    So whoever comes after a killed holder waits for what that one had begun; UsageError after `patience` seconds.
+    """
+    file = os.open(folder / ".launch-lock", os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UsageError(
+                        f"{folder}: another launch, or what it has started, is at work in this folder.\n"
+                        "Wait for it to end, or stop it."
+                    ) from None
+                time.sleep(0.05)
+        yield file
+    finally:
+        os.close(file)
