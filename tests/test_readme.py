@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from launch.__main__ import main as launch
 from seqjax.experiment.options import parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "DIGEST" not in b]
+GRID = re.search(r"`({\"grid\": .*?})`", README)[1]
+LAUNCHES = [line.split("#")[0] for line in README.splitlines() if "python -m launch " in line and "`" not in line]
 COMMANDS = [line.split("#")[0] for line in README.splitlines() if "-m experiments." in line]
 
 
@@ -27,6 +30,17 @@ def test_commands_are_understood(command):
     assert config != module.Config()
 
 
+@pytest.mark.parametrize("command", [c for c in LAUNCHES if "status" not in c])
+def test_launches_are_understood(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "grid.json").write_text(GRID)
+    monkeypatch.chdir(tmp_path)
+    own, dashes, flags = command.partition(" -- ")
+    _, _, _, *arguments = shlex.split(f"{own} --dry-run {dashes} {flags}")
+    assert launch(arguments) == 0
+    assert arguments[1] in capsys.readouterr().out
+
+
 def test_there_is_something_to_test():
     assert len(BLOCKS) >= 2
     assert len(COMMANDS) >= 8
+    assert len(LAUNCHES) >= 7
