@@ -15,8 +15,10 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from seqjax.errors import CheckpointError, UsageError
+from seqjax.errors import CheckpointError, SaveError
 from seqjax.storage import sha256_of_file, write_atomically
+
+MANIFEST_BYTES = 2**20  # room for what Orbax and the manifest say of the arrays
 
 
 def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
@@ -54,10 +56,14 @@ class PendingSave(NamedTuple):
 
 
 def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> PendingSave:
-    """Starts to write the tree to `directory` in the background; `details` (JSON) come back on restore."""
+    """Starts to write the tree to `directory` in the background; `details` (JSON) come back on restore.
+
+    Raises SaveError where there is no room for it.
+    """
     import orbax.checkpoint as ocp
 
     arrays = named_arrays(tree)
+    _require_room(directory, sum(array.nbytes for array in arrays.values()))
     if directory.exists():
         # the remains of a save that was cut short, or that was not to be trusted; the manifest goes first
         _manifest_path(directory).unlink(missing_ok=True)
@@ -78,34 +84,91 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
     return PendingSave(directory, manifest, checkpointer)
 
 
-def commit(save: PendingSave, *, keep: int = 3) -> None:
-    """Waits for the save, writes its manifest, and removes all but the newest `keep` checkpoints.
+class Retention(NamedTuple):
+    """Which checkpoints outlive a save: the newest ones, the best, and of all that were made every so-manieth.
 
-    Raises UsageError when it could not be written.
+    The best is the one with the lowest `details["validation"]` of the newest phase.
+    """
+
+    newest: int = 3
+    best: bool = True
+    every: int | None = None
+
+
+def commit(save: PendingSave, *, retention: Retention = Retention()) -> None:  # noqa: B008 - a constant
+    """Waits for the save, writes its manifest, and removes the checkpoints that are not to be retained.
+
+    Raises SaveError when it could not be written.
     """
     try:
         save.checkpointer.wait_until_finished()
         save.checkpointer.close()
+        files = {
+            str(path.relative_to(save.directory)): sha256_of_file(path)
+            for path in sorted(save.directory.rglob("*"))
+            if path.is_file()
+        }
+        manifest = save.manifest | {"number": _next_number(save.directory.parent), "files": files}
+        write_atomically(_manifest_path(save.directory), json.dumps(manifest, indent=1))
     except Exception as error:  # Orbax and TensorStore raise many kinds, the last line says why
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise UsageError(
+        raise SaveError(
             f"{save.directory}: cannot be saved ({reason}).\n"
             "Make room or give permission, then run the same command: the checkpoint before stays good."
         ) from None
-    files = {
-        str(path.relative_to(save.directory)): sha256_of_file(path)
-        for path in sorted(save.directory.rglob("*"))
-        if path.is_file()
-    }
-    write_atomically(_manifest_path(save.directory), json.dumps(save.manifest | {"files": files}, indent=1))
     for abandoned in save.directory.parent.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(abandoned)
-    # only what is committed counts: a save cut short must not push out one that is good
-    committed = [p for p in checkpoints(save.directory.parent) if _manifest_path(p).exists()]
-    for old in committed[keep:]:
+        shutil.rmtree(abandoned, ignore_errors=True)
+    for old in _outlived(save.directory.parent, retention):
         # the manifest first: what is half removed must not look whole
         _manifest_path(old).unlink(missing_ok=True)
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _require_room(directory: Path, size: int) -> None:
+    above = next(path for path in directory.absolute().parents if path.exists())
+    free = shutil.disk_usage(above).free
+    if free < size + MANIFEST_BYTES:
+        raise SaveError(
+            f"{directory}: needs {(size + MANIFEST_BYTES) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free.\n"
+            "Make room, then run the same command: the checkpoint before stays good."
+        )
+
+
+def _committed(root: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Checkpoints with a manifest, newest first: a save cut short must not push out one that is good."""
+    found = []
+    for directory in checkpoints(root):
+        try:
+            found.append((directory, _manifest(directory)))
+        except Untrusted:
+            continue
+    return found
+
+
+def _next_number(root: Path) -> int:
+    return 1 + max((manifest.get("number", 0) for _, manifest in _committed(root)), default=0)
+
+
+def _outlived(root: Path, retention: Retention) -> list[Path]:
+    committed = _committed(root)
+    kept = {directory for directory, _ in committed[: retention.newest]}
+    if retention.every is not None:
+        kept |= {directory for directory, manifest in committed if manifest.get("number", 0) % retention.every == 0}
+    if retention.best and committed:
+        phase = numbers(committed[0][0])[0]
+        scored = [
+            (manifest["details"]["validation"], directory)
+            for directory, manifest in committed
+            if numbers(directory)[0] == phase and manifest.get("details", {}).get("validation") is not None
+        ]
+        kept |= {min(scored)[1]} if scored else set()
+    return [directory for directory, _ in committed if directory not in kept]
+
+
+def numbers(directory: Path) -> tuple[int, int]:
+    """Phase and step of a checkpoint, by its name."""
+    phase, step = directory.name.split("-")
+    return int(phase), int(step)
 
 
 def checkpoints(root: Path) -> list[Path]:
@@ -113,7 +176,7 @@ def checkpoints(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     named = (p for p in root.iterdir() if p.is_dir() and re.fullmatch(r"\d+-\d+", p.name))
-    return sorted(named, key=lambda p: [int(part) for part in p.name.split("-")], reverse=True)
+    return sorted(named, key=numbers, reverse=True)
 
 
 class Restored(NamedTuple):
@@ -131,9 +194,8 @@ def restore_newest(root: Path, abstract_trees: dict[int, PyTree]) -> Restored | 
     skipped = []
     for directory in checkpoints(root):
         try:
-            details, arrays = _verified(directory)
-            return Restored(_as_tree(arrays, abstract_trees[int(details["phase"])]), details, skipped)
-        except _Untrusted as reason:
+            return restore(directory, abstract_trees)._replace(skipped=skipped)
+        except Untrusted as reason:
             skipped.append(f"{directory.name}: {reason}")
     if any(root.glob("*.json")):
         raise CheckpointError(
@@ -141,6 +203,17 @@ def restore_newest(root: Path, abstract_trees: dict[int, PyTree]) -> Restored | 
             "Put one back from a copy, or start again with another --run-dir."
         )
     return None
+
+
+def restore(directory: Path, abstract_trees: dict[int, PyTree]) -> Restored:
+    """One checkpoint, as a tree shaped like `abstract_trees[details["phase"]]`.
+
+    Raises Untrusted where it does not verify, and CheckpointError where it is of other arrays.
+    """
+    details, arrays = _verified(directory)
+    if details.get("phase") not in abstract_trees:
+        raise CheckpointError(f"{directory}: is of phase {details.get('phase')}, which this configuration has not.")
+    return Restored(_as_tree(arrays, abstract_trees[details["phase"]]), details, [])
 
 
 def _without_others() -> Any:
@@ -153,8 +226,8 @@ def _without_others() -> Any:
     )
 
 
-class _Untrusted(Exception):  # noqa: N818
-    pass
+class Untrusted(Exception):  # noqa: N818 - another checkpoint may be good
+    """Why a checkpoint is not to be trusted."""
 
 
 def _manifest_path(directory: Path) -> Path:
@@ -165,21 +238,28 @@ def _keys(count: int) -> list[str]:
     return [f"array_{i:05d}" for i in range(count)]
 
 
-def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _manifest(directory: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(_manifest_path(directory).read_text())
+        return json.loads(_manifest_path(directory).read_text())
+    except FileNotFoundError:
+        raise Untrusted("no manifest, the save was interrupted") from None
+    except (OSError, ValueError):
+        raise Untrusted("its manifest cannot be read") from None
+
+
+def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    manifest = _manifest(directory)
+    try:
         files, described, details = manifest["files"], manifest["arrays"], manifest["details"]
         expected_hash = manifest["sha256"]
-    except FileNotFoundError:
-        raise _Untrusted("no manifest, the save was interrupted") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise _Untrusted("its manifest cannot be read") from None
+    except (KeyError, TypeError):
+        raise Untrusted("its manifest cannot be read") from None
     found = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
     if found != set(files):
-        raise _Untrusted(f"files missing or added: {sorted(found ^ set(files))[0]}")
+        raise Untrusted(f"files missing or added: {sorted(found ^ set(files))[0]}")
     for name, digest in files.items():
         if sha256_of_file(directory / name) != digest:
-            raise _Untrusted(f"{name} is not what was written")
+            raise Untrusted(f"{name} is not what was written")
     from orbax.checkpoint import v1 as ocp
 
     try:
@@ -191,9 +271,9 @@ def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             loaded = ocp.load(directory.absolute(), wanted)
         arrays = {name: np.asarray(loaded[key]) for key, name in zip(wanted, described, strict=True)}
     except Exception as error:  # Orbax and TensorStore raise many kinds; none of them may be trusted
-        raise _Untrusted(f"cannot be read ({type(error).__name__})") from None
+        raise Untrusted(f"cannot be read ({type(error).__name__})") from None
     if arrays_sha256(arrays) != expected_hash:
-        raise _Untrusted("its arrays are not what was written")
+        raise Untrusted("its arrays are not what was written")
     return details, arrays
 
 

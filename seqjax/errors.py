@@ -14,6 +14,10 @@ class UsageError(SeqjaxError, ValueError):
     """A wrong argument, configuration or run directory."""
 
 
+class SaveError(SeqjaxError):
+    """A checkpoint could not be written; those before it are as they were."""
+
+
 class DataError(SeqjaxError, ValueError):
     """Data that are missing, corrupted or of the wrong form."""
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from seqjax import checkpoint
-from seqjax.errors import CheckpointError
+from seqjax.checkpoint import Retention
+from seqjax.errors import CheckpointError, SaveError
 
 
 def tree_of(value: float):
@@ -24,9 +25,10 @@ def tree_of(value: float):
 ABSTRACT = {0: jax.eval_shape(lambda: tree_of(0.0))}
 
 
-def save(root: Path, number: int, **options):
-    pending = checkpoint.begin_save(root / f"0-{number:09d}", tree_of(float(number)), {"phase": 0, "done": number})
-    checkpoint.commit(pending, **options)
+def save(root: Path, number: int, *, phase: int = 0, validation: float | None = None, **retention):
+    details = {"phase": phase, "done": number} | ({} if validation is None else {"validation": validation})
+    pending = checkpoint.begin_save(root / f"{phase}-{number:09d}", tree_of(float(number)), details)
+    checkpoint.commit(pending, retention=Retention(**retention))
 
 
 @pytest.fixture
@@ -149,11 +151,57 @@ def test_only_the_newest_are_kept_and_a_broken_save_is_replaced(root):
     (root / "0-000000003").mkdir()
     (root / "0-000000003" / "half").write_text("interrupted")
     (root / "0-000000002.orbax-checkpoint-tmp-7").mkdir()
-    save(root, 3, keep=2)
+    save(root, 3, newest=2)
     assert [p.name for p in checkpoint.checkpoints(root)] == ["0-000000003", "0-000000002"]
     assert sorted(p.name for p in root.glob("*.json")) == ["0-000000002.json", "0-000000003.json"]
     assert restored(root).details["done"] == 3
     assert not list(root.glob("*tmp*"))
+
+
+def kept(root: Path) -> list[str]:
+    names = [path.name for path in checkpoint.checkpoints(root)]
+    assert sorted(f"{name}.json" for name in names) == sorted(path.name for path in root.glob("*.json"))
+    return [f"{int(phase)}:{int(step)}" for phase, step in (name.split("-") for name in names)]
+
+
+def test_the_best_and_every_third_outlive_the_newest(tmp_path):
+    scores = [5.0, 1.0, 4.0, 3.0, 2.0, 6.0, 7.0]
+    for number, score in enumerate(scores, start=1):
+        save(tmp_path, number, validation=score, newest=2, every=3)
+    assert kept(tmp_path) == ["0:7", "0:6", "0:3", "0:2"]
+    # what is as good came earlier; another phase has a best of its own
+    save(tmp_path, 8, validation=1.0, newest=1, every=100)
+    assert kept(tmp_path) == ["0:8", "0:2"]
+    save(tmp_path, 0, phase=1, validation=9.0, newest=1)
+    save(tmp_path, 1, phase=1, validation=10.0, newest=1)
+    assert kept(tmp_path) == ["1:1", "1:0"]
+    save(tmp_path, 2, phase=1, validation=8.0, newest=1, best=False)
+    assert kept(tmp_path) == ["1:2"]
+
+
+def test_without_room_nothing_is_touched(root, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(SaveError, match="needs 1 MB, and 0 MB are free"):
+        save(root, 3)
+    assert kept(root) == ["0:2", "0:1"]
+    monkeypatch.undo()
+    save(root, 3)
+    assert restored(root).details["done"] == 3
+
+
+def test_a_save_that_fails_leaves_the_last_good_one_and_the_next_goes_through(root, monkeypatch):
+    pending = checkpoint.begin_save(root / "0-000000003", tree_of(3.0), {"phase": 0, "done": 3})
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    with pytest.raises(SaveError, match=r"cannot be saved .*No space left on device"):
+        checkpoint.commit(pending)
+    monkeypatch.undo()
+    assert restored(root).details["done"] == 2
+    save(root, 4)
+    assert restored(root).details["done"] == 4
 
 
 def test_saves_cut_short_do_not_push_out_good_ones(root):

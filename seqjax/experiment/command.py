@@ -18,13 +18,14 @@ import numpy as np
 
 import seqjax
 from seqjax import checkpoint, parallel, train
-from seqjax.errors import Interrupted, SeqjaxError, UsageError
+from seqjax.errors import Interrupted, NonFiniteError, SeqjaxError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.loopback import run_on_loopback
 from seqjax.experiment.options import Options, check, parse
 from seqjax.experiment.phases import check_phases, train_phases
 from seqjax.experiment.progress import say, show_table, silent
+from seqjax.experiment.replay import replay
 from seqjax.experiment.session import Session, make_plan, make_session, signals_raise, stop_signals
 from seqjax.experiment.together import met, starts_others, told
 from seqjax.parallel import Peers
@@ -50,6 +51,8 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
         description = ast.get_docstring(ast.parse(file.read_text())) or ""
         config, options = parse(config_type, description, f"python -m experiments.{file.stem}", args, smoke=smoke)
         check(options)
+        if options.replay is not None:
+            sys.exit(0 if replay(options.replay, file.stem, config_type, build) else NonFiniteError.exit_code)
         if starts_others(options):
             sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
         parallel.use_host_devices(options.host_devices)
@@ -83,7 +86,11 @@ def run(
     parallel.use_host_devices(options.host_devices)
     plan = make_plan(options)
     description = rundir.described(file.stem, config, plan._asdict())
+    if options.fork is not None:
+        description |= {"fork": str(options.fork.resolve())}
     run_dir = options.run_dir or rundir.default_run_dir(description)
+    if options.fork is not None and options.fork.resolve() == run_dir.resolve():
+        raise UsageError(f"--fork {options.fork}: is the new run itself; name another --run-dir.")
     experiment = build(config)
     check_phases(experiment, plan)
     description |= {"data_sha256": experiment.data.sha256}
@@ -115,6 +122,10 @@ def run(
             stop_requested=stop_requested,
             peers=peers,
             moved=lambda: moved(True),
+            retention=checkpoint.Retention(newest=options.keep, every=options.keep_every),
+            goes_on_unsaved=options.failed_save == "go_on",
+            origin=options.fork,
+            made_by={"code_sha256": code, "versions": versions()},
         )
         start = runs.restore_or_start(session)
         moved(True)

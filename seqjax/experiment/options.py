@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seqjax.errors import UsageError
 from seqjax.parallel import Driver
@@ -44,6 +44,16 @@ class Options:
     """Steps a line of metrics.jsonl stands for; divides the chapter. Default: one line a chapter."""
     save_every: float = 30.0
     """Seconds between checkpoints; 0 saves after every chapter."""
+    keep: int = 3
+    """So many of the newest checkpoints stay, and the one with the best validation."""
+    keep_every: int | None = None
+    """Of all checkpoints every so-manieth stays as well."""
+    failed_save: Literal["stop", "go_on"] = "stop"
+    """What to do when a checkpoint cannot be written: stop, or go on and try again at the next one."""
+    fork: Path | None = None
+    """A new run that begins with the newest checkpoint of the run in this directory."""
+    replay: str | None = None
+    """RUN@STEP: run that one step of a run again, and name the first operation and array that is not finite."""
 
 
 def parse(
@@ -111,5 +121,9 @@ def check(options: Options) -> None:
         raise UsageError(f"--host-devices {options.host_devices}: expected 1 to 512.")
     if options.save_every < 0:
         raise UsageError(f"--save-every {options.save_every}: expected seconds, 0 or more.")
+    if options.keep < 1:
+        raise UsageError(f"--keep {options.keep}: expected at least 1.")
+    if options.keep_every is not None and options.keep_every < 1:
+        raise UsageError(f"--keep-every {options.keep_every}: expected at least 1.")
     if options.log_every is not None and options.log_every < 1:
         raise UsageError(f"--log-every {options.log_every}: expected at least 1.")

@@ -1,8 +1,11 @@
 """Training: phase after phase, chapter after chapter, with a line of metrics and perhaps a checkpoint after each."""
 
+import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +13,9 @@ import numpy as np
 
 from seqjax import checkpoint, parallel, train
 from seqjax.data.load import is_resident
-from seqjax.errors import Interrupted, NonFiniteError, UsageError, require
-from seqjax.experiment import rundir
+from seqjax.errors import Interrupted, NonFiniteError, SaveError, UsageError, require
+from seqjax.experiment import flight, rundir
+from seqjax.experiment.progress import say
 from seqjax.experiment.session import Plan, Session
 from seqjax.experiment.source import Source, make_source
 from seqjax.experiment.state import (
@@ -78,6 +82,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
         seed_plan=plan.seed_plan,
         axis_name=layout.axis_name,
         shards=layout.shards,
+        most_skipped=MAX_SKIPPED_IN_A_ROW,
     )
     dispatch = parallel.distribute(chapter, layout, streamed=source.streamed)
     boundary = make_boundary(session.experiment, phase, plan.seed_range, layout)
@@ -91,7 +96,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
         while done < phase.steps and active.any():
             count = min(phase.chapter_steps, phase.steps - done)
             states, metrics = _chapter(session, run, dispatch, source, done, count)
-            _stop_on_non_finite(states, active, session, done + count)
+            _stop_on_non_finite(run._replace(states=states), active, session)
             run, scores = boundary(run._replace(states=states), jnp.int32(count), validation)
             if needs_refresh(run, phase):
                 run = on_mesh(refreshed(off_mesh(run, plan.seeds), phase, data.train, peers), layout)
@@ -106,22 +111,21 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             due = peers.is_first and time.monotonic() - saved_at >= session.save_every
             stopping, saving = peers.any_of([session.stop_requested(), due])
             if stopping or saving:
-                whole = off_mesh(run, plan.seeds)
-                saved_at, saved = time.monotonic(), done
+                whole, score = off_mesh(run, plan.seeds), _means(rows[-1]).get("validation")
                 if peers.is_first:
-                    if pending is not None:
-                        pending.result()
-                    # committed while training goes on, so that it counts as soon as it is written
-                    pending = saver.submit(checkpoint.commit, save(session, whole))
+                    saved = _saved(session, pending, saved)
+                    if stopping:
+                        # who is told to run it again has to find it saved
+                        checkpoint.commit(save(session, whole, score), retention=session.retention)
+                    else:
+                        pending = _saving(session, saver, whole, score)
+                saved_at = time.monotonic()
             if stopping:
-                if pending is not None:
-                    pending.result()
                 raise Interrupted(
                     f"stopped by a signal at step {done}, saved in {session.run_dir}.\n"
                     "Run the same command to continue."
                 )
-    if pending is not None:
-        pending.result()
+        saved = _saved(session, pending, saved)
     _check_replicas(run)
     run = off_mesh(run, plan.seeds)
     if saved != done:
@@ -129,9 +133,43 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     return run
 
 
+class Pending(NamedTuple):
+    """A save that is written while training goes on, and the step that it is of."""
+
+    step: int
+    future: Future
+
+
+def _saving(session: Session, saver: ThreadPoolExecutor, run: Run, score: float | None) -> Pending | None:
+    """Begins to save the run and lets it be committed as soon as it is written; `None` where there is no room."""
+    with _told_if_unsaved(session):
+        begun = save(session, run, score)
+        return Pending(int(run.done), saver.submit(checkpoint.commit, begun, retention=session.retention))
+    return None
+
+
+def _saved(session: Session, pending: Pending | None, before: int) -> int:
+    """Waits for a save; the newest step that is saved then."""
+    if pending is not None:
+        with _told_if_unsaved(session):
+            pending.future.result()
+            return pending.step
+    return before
+
+
+@contextmanager
+def _told_if_unsaved(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except SaveError as error:
+        if not session.goes_on_unsaved:
+            raise
+        say(f"goes on unsaved: {str(error).splitlines()[0]}")
+
+
 def _save_now(session: Session, run: Run) -> None:
     if session.peers.is_first:
-        checkpoint.commit(save(session, run))
+        checkpoint.commit(save(session, run), retention=session.retention)
 
 
 def _active(run: Run, count: int) -> np.ndarray:
@@ -189,12 +227,24 @@ def _means(row: dict[str, Any]) -> dict[str, float]:
     return shown
 
 
-def _stop_on_non_finite(states: TrainState, active: np.ndarray, session: Session, step: int) -> None:
-    longest = np.asarray(parallel.local(states.extra["skipped"]["longest"]))
-    for seed, is_active, skipped in zip(session.plan.seed_range, active, longest, strict=False):
-        if is_active and skipped >= MAX_SKIPPED_IN_A_ROW:
-            raise NonFiniteError(
-                f"seed {seed}: loss or gradient not finite in {skipped} steps in a row before step {step}; "
-                f"the last good checkpoint stays in {session.run_dir}.\n"
-                "Lower --learning-rate or set --clip-norm, with a new --run-dir."
-            )
+def _stop_on_non_finite(run: Run, active: np.ndarray, session: Session) -> None:
+    """Raises NonFiniteError, after a flight record, where a seed stands still since it skipped too many steps."""
+    in_a_row = np.asarray(parallel.local(run.states.extra["skipped"]["in_a_row"]))
+    stuck = [
+        seed
+        for seed, is_active, skipped in zip(session.plan.seed_range, active, in_a_row, strict=False)
+        if is_active and skipped >= MAX_SKIPPED_IN_A_ROW
+    ]
+    if not stuck:
+        return
+    first, look = stuck[0], ""
+    whole = off_mesh(run, session.plan.seeds)
+    step = int(np.asarray(whole.states.step)[session.plan.seed_range.index(first)])
+    if session.peers.is_first:
+        with contextlib.suppress(SaveError):
+            look = f", --replay {session.run_dir}@{flight.record(session, whole, stuck)} to see where it began"
+    raise NonFiniteError(
+        f"seed {first}: loss or gradient not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row up to step {step}; "
+        f"the last good checkpoint stays in {session.run_dir}.\n"
+        f"Lower --learning-rate or set --clip-norm, with a new --run-dir{look}."
+    )

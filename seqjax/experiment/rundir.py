@@ -100,7 +100,7 @@ def read_description(run_dir: Path) -> dict[str, Any]:
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     flat_found, flat_wanted = (
-        {"experiment": d["experiment"], "data_sha256": d.get("data_sha256")}
+        {"experiment": d["experiment"], "data_sha256": d.get("data_sha256"), "fork": d.get("fork")}
         | d["config"]
         | {f"plan.{k}": v for k, v in d["plan"].items()}
         for d in (found, wanted)
@@ -148,17 +148,24 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def rewind_metrics(run_dir: Path, phase: int, step: int) -> None:
-    """Drops the lines after a checkpoint, which the continued run will write again.
+    """Drops the lines after a checkpoint, which the continued run will write again."""
+    write_metrics(run_dir, metrics_until(run_dir, phase, step))
 
-    Raises UsageError when lines before it are missing.
-    """
-    kept = [row for row in read_metrics(run_dir) if (row["phase"], row["step"]) <= (phase, step)]
-    if step > 0 and (not kept or (kept[-1]["phase"], kept[-1]["step"]) != (phase, step)):
+
+def metrics_until(run_dir: Path, phase: int, step: int) -> list[dict[str, Any]]:
+    """The lines up to a checkpoint. Raises UsageError when some are missing."""
+    rows = [row for row in read_metrics(run_dir) if (row["phase"], row["step"]) <= (phase, step)]
+    if step > 0 and (not rows or (rows[-1]["phase"], rows[-1]["step"]) != (phase, step)):
         raise UsageError(
             f"{run_dir}: metrics.jsonl lacks lines up to step {step}, where the checkpoint stands.\n"
             "Put it back from a copy, or start again with another --run-dir."
         )
-    write_atomically(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+    return rows
+
+
+def write_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """These lines and no others."""
+    write_atomically(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _without_nan(value: Any) -> Any:

@@ -2,12 +2,14 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from seqjax import parallel, train
+from seqjax.checkpoint import Retention
 from seqjax.errors import Interrupted
 from seqjax.experiment.options import Options
 from seqjax.experiment.progress import progress, silent
@@ -69,6 +71,8 @@ def layout_of(plan: Plan) -> Layout:
 class Session(NamedTuple):
     """What a run needs beside its arrays: where it lives, when it saves and stops, and what time it has taken.
 
+    retention: which checkpoints stay. goes_on_unsaved: whether a failed save is said, and training goes on.
+    origin: the directory of the run that a new one begins with. made_by: hash of the code, and versions.
     peers: the processes that run it together, of which the first alone reads and writes the run directory.
     moved: called whenever a step has been set off.
     """
@@ -83,6 +87,10 @@ class Session(NamedTuple):
     timing: dict[str, float]
     peers: Peers
     moved: Callable[[], Any]
+    retention: Retention
+    goes_on_unsaved: bool
+    origin: Path | None
+    made_by: Mapping[str, Any]
 
     def elapsed(self) -> float:
         return self.timing["earlier_s"] + time.monotonic() - self.timing["started"]
@@ -98,11 +106,18 @@ def make_session(
     reporter: Callable[..., Any] = progress,
     peers: Peers = ALONE,
     moved: Callable[[], Any] = lambda: None,
+    retention: Retention = Retention(),  # noqa: B008 - a constant
+    goes_on_unsaved: bool = False,
+    origin: Path | None = None,
+    made_by: Mapping[str, Any] = MappingProxyType({}),
 ) -> Session:
     timing = {"earlier_s": 0.0, "started": time.monotonic()}
     reporter = reporter if peers.is_first else silent
     layout = layout_of(plan)
-    return Session(experiment, plan, layout, run_dir, save_every, stop_requested, reporter, timing, peers, moved)
+    return Session(
+        experiment, plan, layout, run_dir, save_every, stop_requested, reporter, timing, peers, moved, retention,
+        goes_on_unsaved, origin, made_by,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The arrays of a run at a chapter boundary: how they start, what is decided there, how they are saved and found."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,19 +204,28 @@ def _refreshed(run: Run, phase: Phase, split: Split) -> Run:
     return run._replace(active=run.active & jnp.asarray(going_on))
 
 
-def save(session: Session, run: Run) -> checkpoint.PendingSave:
+def save(session: Session, run: Run, validation: float | None = None) -> checkpoint.PendingSave:
+    """Begins to save the run; `validation`, a mean over seeds, says how good it is. Raises SaveError."""
     index, done = int(run.phase), int(run.done)
     rundir.sync_metrics(session.run_dir)
-    details = {"phase": index, "done": done, "elapsed_s": session.elapsed()}
+    details = {
+        "phase": index,
+        "done": done,
+        "elapsed_s": session.elapsed(),
+        "validation": validation,
+        "made_by": dict(session.made_by),
+    }
     return checkpoint.begin_save(session.run_dir / "checkpoints" / f"{index}-{done:09d}", run, details)
 
 
 def restore(run_dir: Path, experiment: Experiment, seeds: range) -> checkpoint.Restored | None:
     """The newest run that verifies; `None` where nothing was ever saved."""
-    abstract = {}
-    for index in range(len(experiment.phases)):
-        abstract[index] = _like(experiment, index, seeds)
-    return checkpoint.restore_newest(run_dir / "checkpoints", abstract)
+    return checkpoint.restore_newest(run_dir / "checkpoints", abstract_runs(experiment, seeds))
+
+
+def abstract_runs(experiment: Experiment, seeds: range) -> dict[int, Run]:
+    """Shapes and types of the run in each phase."""
+    return {index: _like(experiment, index, seeds) for index in range(len(experiment.phases))}
 
 
 def restore_or_start(session: Session) -> Run:
@@ -235,14 +245,15 @@ def _restored_or_started(session: Session) -> Run:
     experiment, run_dir = session.experiment, session.run_dir
     restored = restore(run_dir, experiment, session.plan.seed_range)
     if restored is None:
-        if rundir.read_metrics(run_dir):
+        begin = _forked if session.origin else _anew
+        run, rows = begin(session)
+        if rundir.read_metrics(run_dir) not in ([], rows):
             raise CheckpointError(
                 f"{run_dir}: metrics.jsonl has lines but no checkpoint can be trusted.\n"
                 "Put a checkpoint back from a copy, or start again with another --run-dir."
             )
-        rundir.rewind_metrics(run_dir, -1, 0)
-        run = _started(experiment, 0, session.plan.seed_range, None)
-        checkpoint.commit(save(session, run))
+        rundir.write_metrics(run_dir, rows)
+        checkpoint.commit(save(session, run), retention=session.retention)
         return run
     for line in restored.skipped:
         say(f"checkpoint skipped: {line}")
@@ -250,4 +261,38 @@ def _restored_or_started(session: Session) -> Run:
     session.timing["earlier_s"] = float(restored.details["elapsed_s"])
     rundir.rewind_metrics(run_dir, int(run.phase), int(run.done))
     say(f"continues {run_dir} at phase {experiment.phases[int(run.phase)].name}, step {int(run.done)}")
+    for line in _changed_since(restored.details.get("made_by", {}), session.made_by):
+        say(f"continues with {line}")
     return run
+
+
+def _changed_since(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when a checkpoint was made, on which its bits may depend."""
+    changed = []
+    if saved and saved.get("code_sha256") != now.get("code_sha256"):
+        changed.append("other code than made the checkpoint; its bits may be others than those of an unbroken run")
+    before, versions = saved.get("versions", {}), now.get("versions", {})
+    for name in versions:
+        if before.get(name, versions[name]) != versions[name]:
+            changed.append(f"{name} {versions[name]}, which was {before[name]}")
+    return changed
+
+
+def _anew(session: Session) -> tuple[Run, list[dict[str, Any]]]:
+    return _started(session.experiment, 0, session.plan.seed_range, None), []
+
+
+def _forked(session: Session) -> tuple[Run, list[dict[str, Any]]]:
+    """The newest run in the directory that `--fork` names, and its metrics up to there.
+
+    Raises CheckpointError where it is of other arrays.
+    """
+    rundir.read_description(session.origin)
+    found = restore(session.origin, session.experiment, session.plan.seed_range)
+    if found is None:
+        raise CheckpointError(f"--fork {session.origin}: holds no checkpoint yet.")
+    for line in found.skipped:
+        say(f"checkpoint skipped: {line}")
+    phase, done = int(found.tree.phase), int(found.tree.done)
+    say(f"begins with {session.origin} at phase {session.experiment.phases[phase].name}, step {done}")
+    return found.tree, rundir.metrics_until(session.origin, phase, done)

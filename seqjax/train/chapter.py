@@ -22,12 +22,14 @@ def make_chapter(
     seed_plan: SeedPlan = "map",
     axis_name: str | None = None,
     shards: int | None = None,
+    most_skipped: int | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """`(states [S], active [S], count, shard, source) -> (states [S], metrics [S, length])`: `count` <= `length` steps.
 
     fetch: `(source, state, seed, position, shard) -> batch`, for one seed's step at `position` of this chapter.
     active: seeds that train; the others are returned as they came. Rows past `count`, and of inactive seeds, are zero.
     The length is fixed and the tail masked, so that no chapter after the first compiles.
+    most_skipped: a seed that has skipped so many steps in a row stands still, so that what led there can be looked at.
     seed_plan: `map` runs seeds one after another and gives each the bits of a run alone; `vmap` runs them together.
     axis_name, shards: as of the learner's step. A carry in `extra`, which has the rows of a batch first, is whole
         before and after; between, each device has the part of its own rows.
@@ -59,7 +61,10 @@ def make_chapter(
                 return state, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
             def body(state: TrainState, position: Array) -> tuple[TrainState, Metrics]:
-                return lax.cond(is_active & (position < count), train, skip, state, position)
+                trains = is_active & (position < count)
+                if most_skipped is not None:
+                    trains &= state.extra["skipped"]["in_a_row"] < most_skipped
+                return lax.cond(trains, train, skip, state, position)
 
             if axis_name is None:
                 return lax.scan(body, state, jnp.arange(length))
