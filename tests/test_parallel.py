@@ -1,4 +1,5 @@
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -160,3 +161,12 @@ def test_layouts_and_drivers_are_chosen():
         layout("jit", 2, seeds=1, reproducible=True)
     with pytest.raises(UsageError, match="--reproducible devices=3: expected a divisor of 8"):
         layout("shard_map", 3, seeds=1, reproducible=True)
+
+
+@pytest.mark.parametrize("flags", ["", "--xla_gpu_autotune_level=0", "--xla_gpu_deterministic_ops=false"])
+def test_kernels_are_deterministic_unless_the_user_says_otherwise(monkeypatch, flags):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    for _ in range(2):
+        parallel.use_deterministic_kernels()
+    wanted = flags if "deterministic" in flags else f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    assert os.environ["XLA_FLAGS"] == wanted

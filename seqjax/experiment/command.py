@@ -46,6 +46,7 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     file = Path(inspect.getfile(build))
     # what Orbax's threads log of a failed save comes back as an error of one line
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    parallel.use_deterministic_kernels()
     peers, watch = parallel.ALONE, None
     try:
         description = ast.get_docstring(ast.parse(file.read_text())) or ""

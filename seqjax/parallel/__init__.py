@@ -1,6 +1,6 @@
 """One step on any number of devices and processes."""
 
-from seqjax.parallel.devices import SeedPlan, devices_of, seed_plan, use_host_devices
+from seqjax.parallel.devices import SeedPlan, devices_of, seed_plan, use_deterministic_kernels, use_host_devices
 from seqjax.parallel.drivers import distribute, over_seeds
 from seqjax.parallel.layout import (
     BATCH,
@@ -42,5 +42,6 @@ __all__ = [
     "seed_plan",
     "sharing_rows",
     "streamed_on",
+    "use_deterministic_kernels",
     "use_host_devices",
 ]

@@ -1,5 +1,7 @@
 """The devices of a run, and how seeds share one of them."""
 
+import os
+
 import jax
 
 from seqjax.errors import UsageError
@@ -59,6 +61,16 @@ def use_host_devices(count: int | None) -> None:
     except RuntimeError:
         if jax.local_device_count("cpu") != count:
             raise UsageError(f"--host-devices {count}: the CPU is in use as {jax.local_device_count('cpu')}.") from None
+
+
+def use_deterministic_kernels() -> None:
+    """Makes equal programs give equal bits on GPUs too, unless `XLA_FLAGS` says otherwise; before devices are in use.
+
+    Without it XLA picks kernels by timing them, so that each process may get others, and allows atomic sums.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
 def seed_plan(platform: str) -> SeedPlan:

@@ -1,6 +1,7 @@
 """A run as a whole, in this process: phases, decisions at chapter boundaries, plans that must not matter."""
 
 import json
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -340,3 +341,9 @@ def test_load_refuses_what_is_no_run(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(description))
     with pytest.raises(UsageError, match="experiment name"):
         seqjax.load(tmp_path)
+
+
+def test_every_command_asks_for_deterministic_kernels(monkeypatch, capsys):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    command(capsys, "--help")
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
