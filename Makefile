@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 RUN := .venv/bin/python
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-long test-slurm lint format clean
+.PHONY: demo test test-long torture test-debug test-slurm lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
@@ -15,6 +15,15 @@ test: .venv/test lint
 
 test-long: .venv/test
 	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -m long
+
+torture: .venv/test
+	$(RUN) -m pytest -n 2 -m torture -rP
+
+# whole small runs under each of JAX's own checks; what they look for is an error there
+test-debug: .venv/test
+	for check in JAX_DEBUG_KEY_REUSE JAX_DEBUG_NANS JAX_CHECK_TRACER_LEAKS; do \
+		echo $$check; env $$check=1 $(RUN) -m pytest -n 2 -m 'debug and not long' || exit 1; \
+	done
 
 test-slurm: .venv/test
 	$(RUN) -m pytest -m slurm -rs

@@ -117,7 +117,9 @@ def build(config: Config) -> Experiment:
 
     def figures(state, data, key, metrics):
         x = data.test.fields["x"][:LOOKED_AT]
-        curves = flow_curves(lambda p, cell: flow(p, x, cell), config.cell, state.params, lambda c: initial(key, c))
+        curves = flow_curves(
+            lambda p, cell: flow(p, x, cell), config.cell, state.params, lambda c: initial(jax.random.clone(key), c)
+        )
         return {"gradient_flow": gradient_flow(curves, of="prediction")}
 
     return Experiment(data, (phase,), validate, evaluate, figures, {"predict": predictions})

@@ -134,7 +134,10 @@ def build(config: Config) -> Experiment:
 
     def figures(state, data, key, metrics):
         curves = flow_curves(
-            lambda p, cell: flow(p, data.test, cell), config.cell, state.params, lambda c: initial(key, c)
+            lambda p, cell: flow(p, data.test, cell),
+            config.cell,
+            state.params,
+            lambda c: initial(jax.random.clone(key), c),
         )
         said = np.asarray(answers(state.params, data.test)[1])
         shown = slice(0, 12)

@@ -195,7 +195,9 @@ def build(config: Config) -> Experiment:
 
     def figures(state, data, key, metrics):
         x = looked_at(data)
-        curves = flow_curves(lambda p, cell: flow(p, x, cell), config.cell, state.params, lambda c: initial(key, c))
+        curves = flow_curves(
+            lambda p, cell: flow(p, x, cell), config.cell, state.params, lambda c: initial(jax.random.clone(key), c)
+        )
         found = {config.cell: by_step(state.params, data.test)} | baselines_by_step()
         shown = x[:: LOOKED_AT // SHOWN][:SHOWN]
         past, future = (np.asarray(part, np.float64)[..., :SHOWN] for part in (shown[:, :context], shown[:, context:]))

@@ -153,7 +153,10 @@ def build(config: Config) -> Experiment:
 
     def figures(state, data, key, metrics):
         curves = flow_curves(
-            lambda p, cell: flow(p, data.test, cell), config.cell, state.params, lambda c: initial(key, c)
+            lambda p, cell: flow(p, data.test, cell),
+            config.cell,
+            state.params,
+            lambda c: initial(jax.random.clone(key), c),
         )
         said = np.asarray(log_probabilities(state.params, data.test)).argmax(axis=1)
         counts = np.zeros((num_classes, num_classes), int)

@@ -46,5 +46,5 @@ def baseline_measures(
 
 
 def seed_of(key: Key) -> int:
-    """A seed for scikit-learn out of a key."""
-    return int(jax.random.bits(key))
+    """A seed for scikit-learn's own generator out of a key: the same for all that is compared under one key."""
+    return int(jax.random.bits(jax.random.clone(key)))

@@ -70,7 +70,7 @@ def image_judge(data: Dataset) -> ImageJudge:
     """Trains the network on the training split and parts the test split; raises DataError as `feature_network` does."""
     key = jax.random.key(RECIPE_KEY)
     reference, held_out = halves(values_of(data.test), key)
-    return ImageJudge(feature_network(data.train, key), reference, values_of(data.train), held_out)
+    return ImageJudge(feature_network(data.train, jax.random.clone(key)), reference, values_of(data.train), held_out)
 
 
 def trivial_samples(data: Dataset, count: int, key: Key) -> dict[str, Float[np.ndarray, "N D"]]:

@@ -49,7 +49,7 @@ def mixture_coverage(samples: Float[Array, "N D"], means: Float[Array, "K D"], *
     nearest = jax.nn.one_hot(jnp.argmin(squared, axis=1), len(means), dtype=jnp.int32)
     counts = jnp.sum(nearest * high_quality[:, None], axis=0)
     shares = counts / jnp.maximum(counts.sum(), 1)
-    entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
+    entropy = -jnp.sum(shares * jnp.log(jnp.where(counts > 0, shares, 1)))
     reverse_kl = jnp.maximum(jnp.log(len(means)) - entropy, 0)  # rounding may leave an even histogram below
     return Coverage(jnp.sum(counts > 0), counts.sum() / len(samples), reverse_kl, counts)
 

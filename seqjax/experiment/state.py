@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import PartitionSpec as P
-from jaxtyping import PyTree, Shaped
+from jaxtyping import Int, PyTree, Shaped
 
 from seqjax import checkpoint, parallel, train
 from seqjax.errors import CheckpointError, UsageError
@@ -37,11 +37,11 @@ class Run(NamedTuple):
     active: Array
 
 
-def phase_key(seed: int, phase: int) -> Key:
+def phase_key(seed: int | Int[Array, ""], phase: int) -> Key:
     return jax.random.fold_in(jax.random.key(seed), phase)
 
 
-def evaluation_key(seed: int) -> Key:
+def evaluation_key(seed: int | Int[Array, ""]) -> Key:
     """The key of a seed's validation and evaluation, the same all through its run."""
     return jax.random.fold_in(jax.random.key(seed), EVALUATION)
 
@@ -52,7 +52,8 @@ def _stack(states: list[TrainState]) -> TrainState:
 
 def seed_state(states: TrainState, position: int) -> TrainState:
     """The state of one seed out of the batch of seeds."""
-    return jax.tree.map(lambda leaf: leaf[position], states)
+    # to the check for keys used twice a slice uses up all keys of an array, an index that is an array only its own
+    return jax.tree.map(lambda leaf: leaf[jnp.int32(position)], states)
 
 
 def selected(run: Run) -> TrainState:
@@ -80,7 +81,7 @@ def _like(experiment: Experiment, index: int, seeds: range) -> Run:
 def _started(experiment: Experiment, index: int, seeds: range, previous: Run | None) -> Run:
     phase = experiment.phases[index]
     if previous is None:
-        keys = jnp.stack([phase_key(seed, index) for seed in seeds])
+        keys = jax.vmap(lambda seed: phase_key(seed, index))(jnp.asarray(seeds))
         # mapped, not vmapped: every seed gets the bits it would get alone
         states = jax.jit(lambda keys: lax.map(phase.learner.init, keys))(keys)
     elif phase.enter is None:
@@ -141,7 +142,7 @@ def make_boundary(experiment: Experiment, phase: Phase, seeds: range, layout: La
     The run is one `on_mesh`.
     """
     numbers = [*seeds, *[seeds[-1]] * (layout.seeds_filled_up(len(seeds)) - len(seeds))]
-    all_keys = jnp.stack([evaluation_key(seed) for seed in numbers])
+    all_keys = jax.vmap(evaluation_key)(jnp.asarray(numbers))
 
     def boundary(run: Run, keys: Shaped[Key, "S"], count: Array, validation: Any) -> tuple[Run, Array]:
         def score(inputs: tuple[TrainState, Key]) -> Array:

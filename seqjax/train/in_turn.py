@@ -27,7 +27,7 @@ def in_turn(learners: Mapping[str, Learner]) -> dict[str, Turn]:
     require(len(learners) >= 1, "learners", list(learners), "at least one")
 
     def init(name: str, key: Key) -> TrainState:
-        states = {other: learner.init(key) for other, learner in learners.items()}
+        states = {other: learner.init(jax.random.clone(key)) for other, learner in learners.items()}
         others = {other: state.params for other, state in states.items() if other != name}
         return states[name]._replace(extra=states[name].extra | {"others": others})
 

@@ -58,6 +58,7 @@ def started(path, **changes):
     return experiment, jax.jit(experiment.phases[0].learner.init)(KEY)
 
 
+@pytest.mark.debug
 def test_stopped_between_its_phases_and_continued_deep_svdd_ends_as_unbroken(path, tmp_path):
     experiment = built(path, scorer="deep_svdd", normal_class=1)
     measured, figures = stopped_and_continued(experiment, tmp_path, chapters=3)

@@ -37,6 +37,7 @@ def quick_compilation():
         yield
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_each_model_beats_its_baseline(tmp_path):
     experiment = autoencoder_vs_rnn.build(autoencoder_vs_rnn.Config(**autoencoder_vs_rnn.SMOKE))
     measured, figures = stopped_and_continued(experiment, tmp_path, chapters=5)

@@ -75,6 +75,7 @@ def stepped(path, driver="jit", num_devices=1, steps=20, **changes):
     return jax.tree.map(lambda leaf: leaf[0], states), metrics
 
 
+@pytest.mark.debug
 def test_stopped_between_two_targets_and_continued_ends_as_unbroken(path, tmp_path):
     """One chapter of pre-training, three of clustering: stopped after the first of those."""
     experiment = built(path)

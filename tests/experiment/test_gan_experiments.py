@@ -70,6 +70,7 @@ def quick_judge(monkeypatch):
     monkeypatch.setattr(image_samples, "feature_network", functools.partial(feature_network, steps=30))
 
 
+@pytest.mark.debug
 @pytest.mark.parametrize("module", SMALL)
 def test_stopped_and_continued_ends_as_unbroken(module, tmp_path):
     config = module.Config(**SMALL[module])

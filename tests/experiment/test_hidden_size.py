@@ -32,6 +32,7 @@ def batch_of(split, rows):
     return {name: jnp.asarray(field[rows]) for name, field in split.fields.items()} | {"index": jnp.asarray(rows)}
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_the_last_value(tmp_path):
     experiment = hidden_size.build(hidden_size.Config(**hidden_size.SMOKE))
     # the second of two chapters of the second size

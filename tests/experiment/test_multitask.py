@@ -101,6 +101,7 @@ def test_there_are_seven_subsets():
     ]
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_with_all_rows_of_the_table(path, tmp_path):
     measured, figures = stopped_and_continued(built(path), tmp_path, chapters=3)
     assert set(figures) == {"embedding_map", "cluster_means", "cluster_confusion"}

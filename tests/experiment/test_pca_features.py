@@ -53,6 +53,7 @@ def built(path, **changes):
     return pca_features.build(dataclasses.replace(SMALL, dataset=str(path), **changes))
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_with_all_rows_of_the_table(path, tmp_path):
     measured, figures = stopped_and_continued(built(path), tmp_path)
     assert set(figures) == {"scree", "confusion"}

@@ -32,6 +32,7 @@ def small_images(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_the_majority(tmp_path):
     measured, figures = stopped_and_continued(pixel_mnist.build(pixel_mnist.Config(**SMALL)), tmp_path)
     assert measured["gru/nats"] < 0.95 * measured["majority/nats"]

@@ -58,6 +58,7 @@ def leaves(tree):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_noise(tmp_path):
     experiment, _, _ = built()
     measured, figures = stopped_and_continued(experiment, tmp_path)

@@ -32,6 +32,7 @@ def rows_of(tmp_path, name="run"):
     return rundir.read_metrics(tmp_path / name)
 
 
+@pytest.mark.debug
 def test_both_phases_run_and_say_so(tmp_path):
     receipt = run(toy.Config(), toy.build, Options(seeds=2, devices=1, run_dir=tmp_path / "run"), smoke=toy.SMOKE)
     rows = rows_of(tmp_path)
@@ -256,6 +257,7 @@ def test_eight_devices_equal_one(tmp_path, driver):
     assert eight["metrics"]["line/error"]["mean"] == pytest.approx(one["metrics"]["line/error"]["mean"], rel=1e-4)
 
 
+@pytest.mark.debug
 def test_a_signal_saves_and_the_same_command_continues(tmp_path):
     whole = receipt_of(tmp_path, toy.Config(), name="whole")
     experiment, plan = toy.build(toy.Config()), make_plan(Options(seeds=2, devices=1))
@@ -313,6 +315,7 @@ ALL_OPTIONS = [
 ]
 
 
+@pytest.mark.debug
 def test_autoencoder_with_every_option_learns_and_is_loaded_again(tmp_path, capsys):
     code, out, err = command(capsys, "--run-dir", tmp_path, *ALL_OPTIONS, module=autoencoder)
     assert code == 0, err

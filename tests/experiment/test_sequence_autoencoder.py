@@ -42,6 +42,7 @@ def silent():
     return experiment, start._replace(params=jax.tree.map(np.zeros_like, start.params))
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_the_mean(tmp_path):
     measured, figures = stopped_and_continued(built()[0], tmp_path)
     own = measured["recurrent_autoencoder/squared_error"]

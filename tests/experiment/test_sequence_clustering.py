@@ -37,6 +37,7 @@ def built(**changes):
     return BUILT[name]
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_the_values(tmp_path):
     experiment, _ = built()
     measured, figures = stopped_and_continued(experiment, tmp_path)

@@ -84,6 +84,7 @@ def built(module):
     return BUILT[module]
 
 
+@pytest.mark.debug
 @pytest.mark.parametrize("module", SMALL)
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_trivial(module, tmp_path):
     (experiment, _), plan = built(module), make_plan(Options(seeds=1, devices=1))

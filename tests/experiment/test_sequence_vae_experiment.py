@@ -36,6 +36,7 @@ def chords():
     return sequence_vae.build(SMALL)
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_trivial(tmp_path):
     measured, figures = stopped_and_continued(chords(), tmp_path)
     assert set(figures) == FIGURES

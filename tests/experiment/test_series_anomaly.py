@@ -34,6 +34,7 @@ def built(**changes):
     return experiment, jax.jit(experiment.phases[0].learner.init)(KEY)
 
 
+@pytest.mark.debug
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_blind(tmp_path):
     experiment, _ = built()
     measured, figures = stopped_and_continued(experiment, tmp_path)

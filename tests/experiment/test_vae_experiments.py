@@ -59,6 +59,7 @@ def trained(experiment, run_dir, **options):
     return train_phases(session, state.restore_or_start(session))
 
 
+@pytest.mark.debug
 @pytest.mark.parametrize("module", OWN)
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_trivial(module, tmp_path):
     experiment = module.build(module.Config(**SMALL | OWN[module]))
