@@ -6,8 +6,11 @@ every array it is not trusted. Names sort by age.
 
 import hashlib
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,23 +67,23 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
 
     arrays = named_arrays(tree)
     _require_room(directory, sum(array.nbytes for array in arrays.values()))
-    if directory.exists():
-        # the remains of a save that was cut short, or that was not to be trusted; the manifest goes first
-        _manifest_path(directory).unlink(missing_ok=True)
-        shutil.rmtree(directory)
-    directory.parent.mkdir(exist_ok=True)
     manifest = {
         "details": details,
         "arrays": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()},
         "sha256": arrays_sha256(arrays),
     }
-    alone = _without_others()
-    checkpointer = ocp.AsyncCheckpointer(
-        ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
-    )
-    checkpointer.save(
-        directory.absolute(), args=ocp.args.PyTreeSave(dict(zip(_keys(len(arrays)), arrays.values(), strict=True)))
-    )
+    with _failing_as_unsaved(directory):
+        if directory.exists():
+            # the remains of a save that was cut short, or that was not to be trusted; the manifest goes first
+            _manifest_path(directory).unlink(missing_ok=True)
+            shutil.rmtree(directory)
+        directory.parent.mkdir(exist_ok=True)
+        alone = _without_others()
+        checkpointer = ocp.AsyncCheckpointer(
+            ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+        )
+        tree = dict(zip(_keys(len(arrays)), arrays.values(), strict=True))
+        checkpointer.save(directory.absolute(), args=ocp.args.PyTreeSave(tree))
     return PendingSave(directory, manifest, checkpointer)
 
 
@@ -100,8 +103,8 @@ def commit(save: PendingSave, *, retention: Retention = Retention()) -> None:  #
 
     Raises SaveError when it could not be written.
     """
-    try:
-        save.checkpointer.wait_until_finished()
+    with _failing_as_unsaved(save.directory):
+        # which waits for the save, and raises what it met
         save.checkpointer.close()
         files = {
             str(path.relative_to(save.directory)): sha256_of_file(path)
@@ -110,12 +113,6 @@ def commit(save: PendingSave, *, retention: Retention = Retention()) -> None:  #
         }
         manifest = save.manifest | {"number": _next_number(save.directory.parent), "files": files}
         write_atomically(_manifest_path(save.directory), json.dumps(manifest, indent=1))
-    except Exception as error:  # Orbax and TensorStore raise many kinds, the last line says why
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise SaveError(
-            f"{save.directory}: cannot be saved ({reason}).\n"
-            "Make room or give permission, then run the same command: the checkpoint before stays good."
-        ) from None
     for abandoned in save.directory.parent.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     for old in _outlived(save.directory.parent, retention):
@@ -124,13 +121,29 @@ def commit(save: PendingSave, *, retention: Retention = Retention()) -> None:  #
         shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def _failing_as_unsaved(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+        raise SaveError(f"{directory}: cannot be saved ({_reason(error)}).\n{SaveError.ADVICE}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system had against it, which TensorStore says somewhere in a page; else its first line."""
+    told = re.search(r"os_error_code='(\d+)'", str(error))
+    if told or isinstance(error, OSError):
+        return os.strerror(int(told[1]) if told else error.errno)
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
 def _require_room(directory: Path, size: int) -> None:
     above = next(path for path in directory.absolute().parents if path.exists())
     free = shutil.disk_usage(above).free
     if free < size + MANIFEST_BYTES:
         raise SaveError(
             f"{directory}: needs {(size + MANIFEST_BYTES) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free.\n"
-            "Make room, then run the same command: the checkpoint before stays good."
+            f"{SaveError.ADVICE}"
         )
 
 

@@ -15,7 +15,9 @@ class UsageError(SeqjaxError, ValueError):
 
 
 class SaveError(SeqjaxError):
-    """A checkpoint could not be written; those before it are as they were."""
+    """A checkpoint or a line of metrics could not be written; those before are as they were."""
+
+    ADVICE = "Make room or give permission, then run the same command: the checkpoint before stays good."
 
 
 class DataError(SeqjaxError, ValueError):

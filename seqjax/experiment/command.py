@@ -45,7 +45,9 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     """
     file = Path(inspect.getfile(build))
     # what Orbax's threads log of a failed save comes back as an error of one line
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _all_but_closed_loops
     parallel.use_deterministic_kernels()
     peers, watch = parallel.ALONE, None
     try:
@@ -65,6 +67,12 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     if watch is not None:
         watch.leave(code)
     sys.exit(code)
+
+
+def _all_but_closed_loops(unraisable: Any) -> None:
+    """Where one array of a save fails, TensorStore tells of the others to a loop that Orbax has closed by then."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def run(

@@ -91,7 +91,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     run = on_mesh(run, layout)
     peers, pending, saved_at = session.peers, None, time.monotonic()
     done = saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
-    active = _active(run, plan.seeds)
+    active, unwritten = _active(run, plan.seeds), []
     with session.reporter(phase.name, done) as report, ThreadPoolExecutor(1) as saver:
         while done < phase.steps and active.any():
             count = min(phase.chapter_steps, phase.steps - done)
@@ -105,7 +105,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             rows[-1]["validation"] = [float(s) if a else None for s, a in zip(scores, active, strict=True)]
             done, active = done + count, _active(run, plan.seeds)
             if peers.is_first:
-                rundir.append_metrics(session.run_dir, rows)
+                unwritten = _unwritten(session, unwritten, rows)
             report(done, phase.steps, _means(rows[-1]))
             # the clock that counts is the first one's
             due = peers.is_first and time.monotonic() - saved_at >= session.save_every
@@ -113,11 +113,12 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             if stopping or saving:
                 whole, score = off_mesh(run, plan.seeds), _means(rows[-1]).get("validation")
                 if peers.is_first:
-                    saved = _saved(session, pending, saved)
+                    saved, pending = _saved(session, pending, saved), None
                     if stopping:
                         # who is told to run it again has to find it saved
+                        rundir.append_metrics(session.run_dir, unwritten)
                         checkpoint.commit(save(session, whole, score), retention=session.retention)
-                    else:
+                    elif not unwritten:
                         pending = _saving(session, saver, whole, score)
                 saved_at = time.monotonic()
             if stopping:
@@ -128,9 +129,24 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
         saved = _saved(session, pending, saved)
     _check_replicas(run)
     run = off_mesh(run, plan.seeds)
+    if peers.is_first:
+        rundir.append_metrics(session.run_dir, unwritten)
     if saved != done:
         _save_now(session, run)
     return run
+
+
+def _unwritten(session: Session, before: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Writes lines of metrics, after those that could not be written before; those that still are not."""
+    try:
+        rundir.append_metrics(session.run_dir, [*before, *rows])
+    except SaveError as error:
+        if not session.goes_on_unsaved:
+            raise
+        if not before:
+            say(f"goes on unsaved: {str(error).splitlines()[0]}")
+        return [*before, *rows]
+    return []
 
 
 class Pending(NamedTuple):

@@ -1,6 +1,7 @@
 """A run directory: whose it is, and its lines of metrics."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
@@ -8,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from seqjax.errors import UsageError
+from seqjax.errors import SaveError, UsageError
 from seqjax.storage import LOCK, write_atomically
 
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
@@ -114,15 +115,31 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[st
 
 
 def append_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
-    """Adds lines to `metrics.jsonl`; values that are not finite become null."""
-    with (run_dir / "metrics.jsonl").open("a") as file:
-        file.writelines(json.dumps(_without_nan(row)) + "\n" for row in rows)
+    """Adds lines to `metrics.jsonl`; values that are not finite become null.
+
+    Raises SaveError where they cannot be written; the file is then as it was.
+    """
+    if not rows:
+        return
+    path, size = run_dir / "metrics.jsonl", None
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            lines = "".join(json.dumps(_without_nan(row)) + "\n" for row in rows).encode()
+            if file.write(lines) < len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        if size is not None:
+            os.truncate(path, size)
+        raise SaveError(f"{path}: cannot be written ({error.strerror}).\n{SaveError.ADVICE}") from None
 
 
 def sync_metrics(run_dir: Path) -> None:
     """Makes the lines written so far survive a power cut, as a checkpoint that follows them does."""
-    with (run_dir / "metrics.jsonl").open("a") as file:
-        os.fsync(file.fileno())
+    path = run_dir / "metrics.jsonl"
+    if path.exists():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
