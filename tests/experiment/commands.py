@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def process(name: str, *args: object, **environment: str) -> subprocess.Popen:
 def finished(running: subprocess.Popen) -> tuple[int, str, str]:
     out, err = running.communicate(timeout=300)
     return running.returncode, out, err
+
+
+def count_lines(run_dir: Path) -> int:
+    path = run_dir / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for_lines(run_dir: Path, running: subprocess.Popen) -> None:
+    """Until a run that has just been started has written lines beyond those that it found, or has ended."""
+    before, deadline = count_lines(run_dir), time.monotonic() + 120
+    while running.poll() is None and time.monotonic() < deadline and count_lines(run_dir) <= before:
+        time.sleep(0.01)
 
 
 def kill(running: subprocess.Popen) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import finished, kill, process
+from commands import count_lines, finished, kill, process, wait_for_lines
 
 from seqjax.checkpoint import checkpoints
 
@@ -29,11 +29,6 @@ def arguments(name, kills):
     return [*COMMON.split(), *RUNS[name].split(), *own.split()]
 
 
-def count_lines(run_dir):
-    path = run_dir / "metrics.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
 def is_saving(run_dir):
     """Whether arrays are being written, or are written and have no manifest yet."""
     folder = run_dir / "checkpoints"
@@ -47,7 +42,7 @@ def is_between_phases(run_dir):
 
 def wait_for(aim, running, run_dir, moments):
     """Until a kill is due: while it starts, after it has written something of its own, in a save, between phases."""
-    before, deadline = count_lines(run_dir), time.monotonic() + 120
+    deadline = time.monotonic() + 120
 
     def goes_on():
         return running.poll() is None and time.monotonic() < deadline
@@ -58,8 +53,7 @@ def wait_for(aim, running, run_dir, moments):
         while goes_on() and not is_between_phases(run_dir):
             time.sleep(0.001)
     if aim in ("training", "saving"):
-        while goes_on() and count_lines(run_dir) <= before:
-            time.sleep(0.01)
+        wait_for_lines(run_dir, running)
         time.sleep(moments.uniform(0, 0.3))
     if aim == "saving":
         while goes_on() and not is_saving(run_dir):

@@ -1,0 +1,51 @@
+"""Stopped by SIGTERM at random moments, a run is saved each time and ends as if it had never been stopped."""
+
+import json
+import random
+import signal
+import time
+
+import pytest
+from commands import finished, process, wait_for_lines
+
+ARGS = (
+    "--smoke --seeds 2 --devices 1 --reproducible --chapter-steps 20 --batch-size 32 --hidden 16 --code-size 4"
+    " --ema-decay 0.9 --keep-best"
+)
+
+
+def stopped_and_continued(tmp_path, processes, stops):
+    args = [*ARGS.split(), "--processes", processes, "--steps", 1000 * stops]
+    code, _, err = finished(process("autoencoder", "--run-dir", tmp_path / "whole", *args))
+    assert code == 0, err
+    moments = random.Random(processes)
+    for number in range(stops):
+        running = process("autoencoder", "--run-dir", tmp_path / "stopped", *args)
+        wait_for_lines(tmp_path / "stopped", running)
+        time.sleep(moments.uniform(0, 0.5))
+        assert running.poll() is None, f"ended before stop {number}: {running.communicate()}"
+        begun = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        code, _, err = finished(running)
+        took = time.monotonic() - begun
+        print(f"{processes} processes, stop {number + 1} of {stops}: exit {code} after {took:.2f} s; {err.strip()}")
+        assert code == 75, err
+        assert "saved" in err
+        assert took < 5
+    code, out, err = finished(process("autoencoder", "--run-dir", tmp_path / "stopped", *args))
+    assert code == 0, err
+    assert "continues" in out
+    whole, stopped = (json.loads((tmp_path / n / "receipt.json").read_text()) for n in ("whole", "stopped"))
+    assert stopped["state_sha256"] == whole["state_sha256"]
+    assert (tmp_path / "stopped/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_stopped_twice_the_run_ends_as_the_unbroken_one(processes, tmp_path):
+    stopped_and_continued(tmp_path, processes, 2)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("processes", [1, 2])
+def test_stopped_twenty_times_the_run_ends_as_the_unbroken_one(processes, tmp_path):
+    stopped_and_continued(tmp_path, processes, 20)
