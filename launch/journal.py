@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from launch.queue import job_number
 from seqjax.errors import UsageError
-from seqjax.storage import sync_directory
+from seqjax.storage import parsed_json, sync_directory
 
 FILE = "journal.jsonl"
 
@@ -41,7 +41,7 @@ def read(folder: Path) -> list[Submission]:
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     for place, text in enumerate(whole.splitlines(), start=1):
         try:
-            line = json.loads(text)
+            line = parsed_json(text)
             if "members" in line:
                 found[line["number"]] = Submission(**line)
             else:

@@ -10,7 +10,7 @@ from launch.journal import Submission
 from launch.locks import is_locked
 from launch.queue import NOT_STARTED, task_states
 from seqjax.errors import UsageError
-from seqjax.storage import write_atomically
+from seqjax.storage import parsed_json, write_atomically
 
 FILE = "members.jsonl"
 
@@ -60,7 +60,7 @@ def freeze(folder: Path, members: Sequence[Member]) -> None:
 def read(folder: Path) -> list[Member]:
     """Raises UsageError for a folder without a sweep."""
     try:
-        return [Member(**json.loads(line)) for line in (folder / FILE).read_text().splitlines()]
+        return [Member(**parsed_json(line)) for line in (folder / FILE).read_text().splitlines()]
     except (OSError, ValueError, TypeError):
         raise UsageError(f"{folder}: no readable {FILE}, expected the folder of a sweep.") from None
 

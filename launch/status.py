@@ -1,6 +1,5 @@
 """The run directories below a folder: how far each is, and what is wrong with those that are none."""
 
-import json
 import math
 import os
 import time
@@ -13,7 +12,7 @@ from launch.table import show_table
 from seqjax.errors import UsageError
 from seqjax.experiment.rundir import read_description, read_metrics
 from seqjax.receipt import interval_text
-from seqjax.storage import LOCK
+from seqjax.storage import LOCK, read_json
 
 TRACES = ("config.json", "receipt.json", "metrics.jsonl", "checkpoints", LOCK)
 LOGS = "logs"
@@ -63,7 +62,7 @@ def status(path: Path) -> Status:
         description = read_description(path)
         total = description["config"].get("steps")
         if (path / "receipt.json").exists():
-            receipt = json.loads((path / "receipt.json").read_text())
+            receipt = read_json(path / "receipt.json")
             name, measure = next(iter(receipt["metrics"].items()))
             done = max(receipt["steps"])
             newest = f"{name} {interval_text(measure)}, {receipt['health']}"

@@ -11,7 +11,7 @@ from results.row import Row
 from seqjax.errors import UsageError
 from seqjax.experiment.options import parse
 from seqjax.receipt import code_sha256, summary
-from seqjax.storage import write_atomically
+from seqjax.storage import read_json, write_atomically
 
 CHECKOUT = Path(__file__).parent.parent
 FIELDS = {
@@ -81,7 +81,7 @@ def stored(row: Row, folder: Path) -> dict[str, Any] | None:
 def checked(row: Row, path: Path) -> dict[str, Any]:
     """The receipt in a file. Raises UsageError naming what is wrong with it, as a receipt of this row."""
     try:
-        receipt = json.loads(path.read_text())
+        receipt = read_json(path)
         fault = _fault(row, receipt)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         fault = " ".join(f"cannot be read ({type(error).__name__}: {error})".split())
@@ -119,7 +119,7 @@ def _same(a: float | None, b: float | None, *, rounding: float) -> bool:
 def confirm(row: Row, folder: Path, code: str) -> None:
     """Notes in the stored receipt that this code computes the same."""
     path = path_of(row, folder)
-    receipt = json.loads(path.read_text())
+    receipt = read_json(path)
     known = receipt.get("confirmed_code", [])
     if code not in (receipt["code_sha256"], *known):
         write_atomically(path, json.dumps(receipt | {"confirmed_code": [*known, code]}, indent=2) + "\n")

@@ -1,7 +1,7 @@
 """Checkpoints that are verified: Orbax writes the arrays, a manifest of hashes written last says they are whole.
 
-A checkpoint is a directory `NAME` beside its manifest `NAME.json`. Without a manifest that agrees with every file and
-every array it is not trusted. Names sort by age.
+A checkpoint is a directory `NAME` beside its manifest `NAME.json`. Without a manifest that agrees with itself, with
+every file and with every array it is not trusted; nor with links, which may lead anywhere. Names sort by age.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from seqjax.errors import CheckpointError, SaveError
-from seqjax.storage import sha256_of_file, write_atomically
+from seqjax.storage import read_json, sha256_of_file, write_atomically
 
 MANIFEST_BYTES = 2**20  # room for what Orbax and the manifest say of the arrays
 
@@ -67,15 +67,13 @@ def begin_save(directory: Path, tree: PyTree, details: dict[str, Any]) -> Pendin
 
     arrays = named_arrays(tree)
     _require_room(directory, sum(array.nbytes for array in arrays.values()))
-    manifest = {
-        "details": details,
-        "arrays": {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()},
-        "sha256": arrays_sha256(arrays),
-    }
+    manifest = {"details": details, "arrays": _described(arrays), "sha256": arrays_sha256(arrays)}
     with _failing_as_unsaved(directory):
-        if directory.exists():
-            # the remains of a save that was cut short, or that was not to be trusted; the manifest goes first
-            _manifest_path(directory).unlink(missing_ok=True)
+        # the remains of a save that was cut short, or that was not to be trusted; the manifest goes first
+        _manifest_path(directory).unlink(missing_ok=True)
+        if directory.is_symlink():
+            directory.unlink()
+        elif directory.exists():
             shutil.rmtree(directory)
         directory.parent.mkdir(exist_ok=True)
         alone = _without_others()
@@ -112,7 +110,8 @@ def commit(save: PendingSave, *, retention: Retention = Retention()) -> None:  #
             if path.is_file()
         }
         manifest = save.manifest | {"number": _next_number(save.directory.parent), "files": files}
-        write_atomically(_manifest_path(save.directory), json.dumps(manifest, indent=1))
+        signed = manifest | {"manifest_sha256": _content_sha256(manifest)}
+        write_atomically(_manifest_path(save.directory), json.dumps(signed, indent=1))
     for abandoned in save.directory.parent.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     for old in _outlived(save.directory.parent, retention):
@@ -132,8 +131,9 @@ def _failing_as_unsaved(directory: Path) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """What the operating system had against it, which TensorStore says somewhere in a page; else its first line."""
     told = re.search(r"os_error_code='(\d+)'", str(error))
-    if told or isinstance(error, OSError):
-        return os.strerror(int(told[1]) if told else error.errno)
+    code = int(told[1]) if told else getattr(error, "errno", None)
+    if code is not None:
+        return os.strerror(code)
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
@@ -188,7 +188,7 @@ def checkpoints(root: Path) -> list[Path]:
     """Checkpoint directories, named PHASE-STEP, newest first, trusted or not; Orbax's temporary ones are left out."""
     if not root.is_dir():
         return []
-    named = (p for p in root.iterdir() if p.is_dir() and re.fullmatch(r"\d+-\d+", p.name))
+    named = (p for p in root.iterdir() if p.is_dir() and not p.is_symlink() and re.fullmatch(r"\d+-\d+", p.name))
     return sorted(named, key=numbers, reverse=True)
 
 
@@ -221,12 +221,16 @@ def restore_newest(root: Path, abstract_trees: dict[int, PyTree]) -> Restored | 
 def restore(directory: Path, abstract_trees: dict[int, PyTree]) -> Restored:
     """One checkpoint, as a tree shaped like `abstract_trees[details["phase"]]`.
 
-    Raises Untrusted where it does not verify, and CheckpointError where it is of other arrays.
+    Raises Untrusted where it does not verify, and CheckpointError where it is of other arrays, before it reads them:
+    how much memory a checkpoint may ask for is not for its files to say.
     """
-    details, arrays = _verified(directory)
-    if details.get("phase") not in abstract_trees:
-        raise CheckpointError(f"{directory}: is of phase {details.get('phase')}, which this configuration has not.")
-    return Restored(_as_tree(arrays, abstract_trees[details["phase"]]), details, [])
+    manifest = _manifest(directory)
+    details = manifest["details"]
+    if details["phase"] not in abstract_trees:
+        raise CheckpointError(f"{directory}: is of phase {details['phase']}, which this configuration has not.")
+    abstract = abstract_trees[details["phase"]]
+    _require_same_arrays(manifest["arrays"], _described(_named_shapes(abstract)))
+    return Restored(_as_tree(_verified(directory, manifest), abstract), details, [])
 
 
 def _without_others() -> Any:
@@ -251,30 +255,44 @@ def _keys(count: int) -> list[str]:
     return [f"array_{i:05d}" for i in range(count)]
 
 
+def _content_sha256(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _manifest(directory: Path) -> dict[str, Any]:
+    path = _manifest_path(directory)
     try:
-        return json.loads(_manifest_path(directory).read_text())
+        if path.is_symlink():
+            raise Untrusted("its manifest is a link")
+        signed = read_json(path)
+        claimed = signed.pop("manifest_sha256")
+        written = _content_sha256(signed)
     except FileNotFoundError:
         raise Untrusted("no manifest, the save was interrupted") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Untrusted("its manifest cannot be read") from None
+    if written != claimed:
+        raise Untrusted("its manifest is not what was written")
+    match signed:
+        case {"details": {"phase": int()}, "number": int(), "arrays": dict(), "files": dict(), "sha256": str()}:
+            return signed
+    raise Untrusted("its manifest is none of a checkpoint")
 
 
-def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    manifest = _manifest(directory)
-    try:
-        files, described, details = manifest["files"], manifest["arrays"], manifest["details"]
-        expected_hash = manifest["sha256"]
-    except (KeyError, TypeError):
-        raise Untrusted("its manifest cannot be read") from None
-    found = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
-    if found != set(files):
-        raise Untrusted(f"files missing or added: {sorted(found ^ set(files))[0]}")
+def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray]:
+    found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if not path.is_dir()}
+    links = [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_symlink()]
+    if links:
+        raise Untrusted(f"{links[0]} is a link")
+    files = manifest["files"]
+    if set(found) != set(files):
+        raise Untrusted(f"files missing or added: {sorted(set(found) ^ set(files))[0]}")
     for name, digest in files.items():
         if sha256_of_file(directory / name) != digest:
             raise Untrusted(f"{name} is not what was written")
     from orbax.checkpoint import v1 as ocp
 
+    described = manifest["arrays"]
     try:
         wanted = {
             key: np.empty(a["shape"], a["dtype"])
@@ -285,26 +303,49 @@ def _verified(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {name: np.asarray(loaded[key]) for key, name in zip(wanted, described, strict=True)}
     except Exception as error:  # Orbax and TensorStore raise many kinds; none of them may be trusted
         raise Untrusted(f"cannot be read ({type(error).__name__})") from None
-    if arrays_sha256(arrays) != expected_hash:
+    if arrays_sha256(arrays) != manifest["sha256"]:
         raise Untrusted("its arrays are not what was written")
-    return details, arrays
+    return arrays
+
+
+def _described(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()}
+
+
+def _named_shapes(abstract: PyTree) -> dict[str, Any]:
+    """Shapes and types of what `named_arrays` makes of such a tree."""
+    return {
+        jax.tree_util.keystr(path): jax.eval_shape(jax.random.key_data, leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)
+    }
+
+
+def _require_same_arrays(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) == expected.get(name):
+            continue
+        if name not in found or name not in expected:
+            raise CheckpointError(f"the checkpoint belongs to another configuration: {name} is in only one of the two.")
+        raise CheckpointError(
+            f"the checkpoint belongs to another configuration: {name} is {_shown(found[name])}, "
+            f"expected {_shown(expected[name])}."
+        )
+
+
+def _shown(described: Any) -> str:
+    match described:
+        case {"dtype": str(dtype), "shape": list(shape)}:
+            return f"{dtype[:20]}{str(shape)[:60]}"
+    return "no array"
 
 
 def _as_tree(arrays: dict[str, np.ndarray], abstract: PyTree) -> PyTree:
     leaves_with_path, structure = jax.tree_util.tree_flatten_with_path(abstract)
-    names = [jax.tree_util.keystr(path) for path, _ in leaves_with_path]
-    if set(names) != set(arrays):
-        odd = sorted(set(names) ^ set(arrays))[0]
-        raise CheckpointError(f"the checkpoint belongs to another configuration: {odd} is in only one of the two.")
     leaves = []
-    for name, (_, leaf) in zip(names, leaves_with_path, strict=True):
-        array = arrays[name]
+    for path, leaf in leaves_with_path:
+        array = arrays[jax.tree_util.keystr(path)]
         is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        value = jax.random.wrap_key_data(array) if is_key else jax.numpy.asarray(array)
-        if (value.shape, value.dtype) != (leaf.shape, leaf.dtype):
-            raise CheckpointError(
-                f"the checkpoint belongs to another configuration: {name} is {value.dtype}{list(value.shape)}, "
-                f"expected {leaf.dtype}{list(leaf.shape)}."
-            )
-        leaves.append(value)
+        leaves.append(jax.random.wrap_key_data(array) if is_key else jax.numpy.asarray(array))
     return jax.tree.unflatten(structure, leaves)

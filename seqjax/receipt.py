@@ -4,7 +4,6 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -17,6 +16,7 @@ import jax
 import numpy as np
 
 from seqjax.errors import UsageError
+from seqjax.storage import read_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
@@ -130,7 +130,7 @@ def _dumped(node: Any) -> str:
 def read_receipt(path: Path) -> dict[str, Any]:
     """A run's receipt. Raises UsageError when it is not one."""
     try:
-        receipt = json.loads(path.read_bytes())
+        receipt = read_json(path)
         for name, kind in {"metrics": dict, "plan": dict, "config": dict, "code_sha256": str, "health": str}.items():
             if not isinstance(receipt[name], kind):
                 raise TypeError

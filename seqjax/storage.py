@@ -2,15 +2,18 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from seqjax.errors import UsageError
 
 LOCK = ".seqjax-lock"
+LARGEST_JSON = 2**26  # bytes, more than any file of this project has; one that is not ours must not fill the memory
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -39,6 +42,21 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """Raises ValueError for what is no JSON, or is nested too deep to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+
+
+def read_json(path: Path) -> Any:
+    """Raises OSError where the file cannot be read, and ValueError where it is too large or `parsed_json` does."""
+    if path.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"is larger than {LARGEST_JSON} bytes")
+    return parsed_json(path.read_bytes())
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -234,3 +235,89 @@ def test_manifests_are_json_with_names_shapes_and_hashes(root):
     manifest = json.loads((root / "0-000000002.json").read_text())
     assert manifest["arrays"]["['w']"] == {"dtype": "float32", "shape": [40, 3]}
     assert all(len(digest) == 64 for digest in manifest["files"].values())
+
+
+def test_a_fault_in_any_bit_of_a_manifest_is_seen(root):
+    path = root / "0-000000002.json"
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 61):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(data)
+        found = restored(root)
+        # between two words of JSON, white space may become other white space
+        same = found.skipped == [] and json.loads(data) == json.loads(whole)
+        assert same or found.details["done"] == 1, bit
+
+
+def rewritten(root, change):
+    """The newest manifest as somebody would write it who means harm: what it says of itself is right."""
+    path = root / "0-000000002.json"
+    manifest = json.loads(path.read_text())
+    del manifest["manifest_sha256"]
+    change(manifest)
+    text = json.dumps(manifest, sort_keys=True)
+    path.write_text(json.dumps(manifest | {"manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("details", []),
+        ("details", {"phase": "0"}),
+        ("details", {"phase": [0]}),
+        ("details", {"phase": None}),
+        ("number", "1"),
+        ("arrays", [1]),
+        ("files", ["x"]),
+        ("files", {"../../outside": "0" * 64}),
+        ("files", {"/etc/passwd": "0" * 64}),
+        ("sha256", None),
+    ],
+)
+def test_a_manifest_that_is_none_of_a_checkpoint_is_not_trusted(root, field, value):
+    rewritten(root, lambda manifest: manifest.update({field: value}))
+    found = restored(root)
+    assert found.details["done"] == 1
+    assert len(found.skipped) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "object", "S1000000000", "no type", None])
+def test_no_manifest_can_ask_for_more_memory_than_the_run_needs(root, dtype):
+    rewritten(root, lambda manifest: manifest["arrays"].update({"['w']": {"dtype": dtype, "shape": [2**50, 3]}}))
+    with pytest.raises(CheckpointError, match=r"\['w'\] is .*, expected float32\[40, 3\]"):
+        restored(root)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "1" * 10_000, "null", "[]", '"x"', "\ud800"])
+def test_odd_json_in_place_of_a_manifest_is_not_trusted(root, text):
+    (root / "0-000000002.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert restored(root).skipped == ["0-000000002: its manifest cannot be read"]
+
+
+def test_a_manifest_too_large_to_be_one_is_not_read(root):
+    with (root / "0-000000002.json").open("r+b") as file:
+        file.truncate(2**40)  # a hole: it takes no room on the disk
+    assert restored(root).skipped == ["0-000000002: its manifest cannot be read"]
+
+
+def test_links_out_of_a_checkpoint_are_not_followed(root, tmp_path):
+    file = next(path for path in files_of(root) if path.stat().st_size)
+    file.rename(tmp_path / "outside")
+    file.symlink_to(tmp_path / "outside")
+    assert restored(root).skipped[0].endswith("is a link")
+    (tmp_path / "outside").rename(tmp_path / "gone")
+    assert restored(root).skipped[0].endswith("is a link")
+
+
+def test_links_in_place_of_a_checkpoint_or_its_manifest_are_not_followed(root, tmp_path):
+    (root / "0-000000002.json").rename(tmp_path / "manifest")
+    (root / "0-000000002.json").symlink_to(tmp_path / "manifest")
+    assert restored(root).skipped == ["0-000000002: its manifest is a link"]
+    (root / "0-000000002").rename(tmp_path / "elsewhere")
+    (root / "0-000000002").symlink_to(tmp_path / "elsewhere")
+    assert restored(root).details["done"] == 1
+    # and a save of that name leaves what the link leads to alone
+    kept = sorted((tmp_path / "elsewhere").rglob("*"))
+    save(root, 2)
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == kept

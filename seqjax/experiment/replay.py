@@ -39,8 +39,8 @@ def replay(target: str, name: str, config_type: type, build: Callable[[Any], Exp
     seeds = range(plan["seed"], plan["seed"] + plan["seeds"])
     found = _before(run_dir, step, runs.abstract_runs(experiment, seeds))
     phase = experiment.phases[int(found.tree.phase)]
-    chosen = [int(seed) for seed in found.details.get("seeds", seeds)]
-    say(f"phase {phase.name}, from step {found.details['done']} of {run_dir}")
+    chosen = [seed for seed in seeds if str(seed) in found.details.get("seeds", map(str, seeds))]
+    say(f"phase {phase.name}, from step {int(found.tree.done)} of {run_dir}")
     finite = [_one_seed(phase, experiment, found.tree, seeds.index(seed), seed, step) for seed in chosen]
     return all(finite)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.errors import SaveError, UsageError
-from seqjax.storage import LOCK, write_atomically
+from seqjax.storage import LOCK, parsed_json, read_json, write_atomically
 
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
 # reproducible
@@ -86,7 +86,7 @@ def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
 def read_description(run_dir: Path) -> dict[str, Any]:
     """What `config.json` of a run directory says. Raises UsageError when there is none that can be read."""
     try:
-        found = json.loads((run_dir / "config.json").read_text())
+        found = read_json(run_dir / "config.json")
         if not (isinstance(found["experiment"], str) and isinstance(found["config"], dict)):
             raise TypeError
         if not isinstance(found["plan"], dict):
@@ -154,9 +154,9 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            row = json.loads(line)
+            row = parsed_json(line)
             rows.append(row | {"phase": int(row["phase"]), "step": int(row["step"])})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise UsageError(
                 f"{path}: line {number} is not a line of metrics, so the file has been changed or damaged.\n"
                 "Put it back from a copy, or start again with another --run-dir."

@@ -259,24 +259,27 @@ def _restored_or_started(session: Session) -> Run:
     for line in restored.skipped:
         say(f"checkpoint skipped: {line}")
     run = restored.tree
-    session.timing["earlier_s"] = float(restored.details["elapsed_s"])
+    elapsed = restored.details.get("elapsed_s")
+    session.timing["earlier_s"] = float(elapsed) if isinstance(elapsed, int | float) else 0.0
     rundir.rewind_metrics(run_dir, int(run.phase), int(run.done))
     say(f"continues {run_dir} at phase {experiment.phases[int(run.phase)].name}, step {int(run.done)}")
-    for line in _changed_since(restored.details.get("made_by", {}), session.made_by):
+    for line in _changed_since(restored.details.get("made_by"), session.made_by):
         say(f"continues with {line}")
     return run
 
 
-def _changed_since(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changed_since(saved: Any, now: Mapping[str, Any]) -> list[str]:
     """What is not as it was when a checkpoint was made, on which its bits may depend."""
-    changed = []
-    if saved and saved.get("code_sha256") != now.get("code_sha256"):
-        changed.append("other code than made the checkpoint; its bits may be others than those of an unbroken run")
-    before, versions = saved.get("versions", {}), now.get("versions", {})
-    for name in versions:
-        if before.get(name, versions[name]) != versions[name]:
-            changed.append(f"{name} {versions[name]}, which was {before[name]}")
-    return changed
+    match saved:
+        case {"code_sha256": str(code), "versions": dict(before)}:
+            changed = [f"{name} {v}, which was {before[name]}" for name, v in now["versions"].items()
+                       if before.get(name, v) != v]  # fmt: skip
+            if code != now["code_sha256"]:
+                changed.insert(
+                    0, "other code than made the checkpoint; its bits may be others than those of an unbroken run"
+                )
+            return changed
+    return []
 
 
 def _anew(session: Session) -> tuple[Run, list[dict[str, Any]]]:

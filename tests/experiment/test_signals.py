@@ -15,7 +15,7 @@ ARGS = (
 
 
 def stopped_and_continued(tmp_path, processes, stops):
-    args = [*ARGS.split(), "--processes", processes, "--steps", 1000 * stops]
+    args = [*ARGS.split(), "--processes", processes, "--steps", {1: 1000, 2: 400}[processes] * stops]
     code, _, err = finished(process("autoencoder", "--run-dir", tmp_path / "whole", *args))
     assert code == 0, err
     moments = random.Random(processes)
