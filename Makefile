@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 RUN := .venv/bin/python
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-long torture test-debug test-slurm lint format clean
+.PHONY: demo test test-long torture fuzz test-debug test-slurm lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
@@ -18,6 +18,9 @@ test-long: .venv/test
 
 torture: .venv/test
 	$(RUN) -m pytest -n 2 -m torture -rP
+
+fuzz: .venv/test
+	$(RUN) -m pytest -n 2 -m fuzz -rP tests/fuzz
 
 # whole small runs under each of JAX's own checks; what they look for is an error there
 test-debug: .venv/test

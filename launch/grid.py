@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from launch.fields import Field, canonical, check_flags, fields_of, flags_of
 from seqjax.errors import UsageError
+from seqjax.storage import read_json
 
 MOST = 100_000
 FORM = 'expected {"grid": {"field": [values]}} or {"list": [{"field": value}]}'
@@ -72,10 +73,10 @@ def _digest(name: str, common: Sequence[str], values: dict[str, Any]) -> str:
 def read(path: Path) -> list[dict[str, Any]]:
     """The choices of a grid file, in order: of a grid, the last field varies fastest."""
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_constant)
+        content = read_json(path, object_pairs_hook=_once, parse_constant=_no_constant)
     except OSError as error:
         raise UsageError(f"--grid {path}: cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"--grid {path}: is no JSON ({' '.join(str(error).split())}); {FORM}.") from None
     match content:
         case {"list": list(choices)} if len(content) == 1 and all(isinstance(c, dict) for c in choices):

@@ -199,7 +199,7 @@ def faults(rows: Sequence[Row], now: Mapping[str, Current], folder: Path) -> lis
     receipts = receipts_of(rows, folder)
     found = _readme_faults(folder / "README.md", markdown(rows, receipts, now))
     figure, data = folder / "figures" / f"{FIGURE}.png", figure_data(receipts)
-    if (data is None) == figure.exists() or (data is not None and _data_in(figure) != data):
+    if (data is None) == figure.exists() or (data is not None and data_in(figure) != data):
         found.append(f"{figure}: shows other numbers than the receipts.")
     found += [fault for row in rows for fault in _figure_faults(row, receipts[row.name], folder)]
     known = {f"{row.name}.json" for row in rows}
@@ -235,7 +235,8 @@ def _difference(line: str, want: str) -> str:
     return f"says {a!r}, the receipts say {b!r}."
 
 
-def _data_in(figure: Path) -> Any:
+def data_in(figure: Path) -> Any:
+    """The numbers that a figure says it shows; None where it says none, or is no figure."""
     from PIL import Image
 
     try:

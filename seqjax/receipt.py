@@ -131,15 +131,25 @@ def read_receipt(path: Path) -> dict[str, Any]:
     """A run's receipt. Raises UsageError when it is not one."""
     try:
         receipt = read_json(path)
-        for name, kind in {"metrics": dict, "plan": dict, "config": dict, "code_sha256": str, "health": str}.items():
-            if not isinstance(receipt[name], kind):
-                raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{path}: not a readable receipt, so the file has been changed or damaged.\n"
-            "Delete it, and the same command evaluates the run again."
-        ) from None
-    return receipt
+    except (OSError, ValueError):
+        receipt = None
+    match receipt:
+        case {
+            "metrics": dict(metrics), "config": dict(), "plan": {"seeds": int()}, "data": str(), "code_sha256": str(),
+            "health": str(), "device": str(), "wall_s": int() | float(),
+        } if metrics and all(_is_measure(name, measure) for name, measure in metrics.items()):  # fmt: skip
+            return receipt
+    raise UsageError(
+        f"{path}: not a readable receipt, so the file has been changed or damaged.\n"
+        "Delete it, and the same command evaluates the run again."
+    )
+
+
+def _is_measure(name: str, measure: Any) -> bool:
+    match measure:
+        case {"per_seed": list(values), "mean": int() | float(), "ci95": int() | float() | None, "n": int()}:
+            return "/" in name and all(isinstance(value, int | float) for value in values)
+    return False
 
 
 def table(metrics: dict[str, dict[str, Any]]) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from seqjax.errors import UsageError
 
 LOCK = ".seqjax-lock"
 LARGEST_JSON = 2**26  # bytes, more than any file of this project has; one that is not ours must not fill the memory
+LONGEST_INTEGER = 300  # digits: with more a whole number is none of floating point
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -44,19 +45,28 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def parsed_json(text: str | bytes) -> Any:
-    """Raises ValueError for what is no JSON, or is nested too deep to be read."""
+def parsed_json(text: str | bytes, **hooks: Callable[[Any], Any]) -> Any:
+    """Raises ValueError for what is no JSON, is nested too deep to be read, or has a number too large to be used.
+
+    hooks: as `json.loads` takes them.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_integer, **hooks)
     except RecursionError:
         raise ValueError("is nested too deep") from None
 
 
-def read_json(path: Path) -> Any:
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_INTEGER:
+        raise ValueError(f"has a number of {len(digits)} digits")
+    return int(digits)
+
+
+def read_json(path: Path, **hooks: Callable[[Any], Any]) -> Any:
     """Raises OSError where the file cannot be read, and ValueError where it is too large or `parsed_json` does."""
     if path.stat().st_size > LARGEST_JSON:
         raise ValueError(f"is larger than {LARGEST_JSON} bytes")
-    return parsed_json(path.read_bytes())
+    return parsed_json(path.read_bytes(), **hooks)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -13,12 +13,8 @@ uint8, and batches hold it divided by 255.
 
 import csv
 import hashlib
-import math
-import zipfile
-import zlib
 from array import array
 from collections.abc import Callable
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +23,7 @@ import numpy as np
 from seqjax.data.splits import checked_label, checked_x, split_dataset
 from seqjax.data.text import text_file_dataset
 from seqjax.errors import DataError
+from seqjax.numpy_files import npz_names, read_npy, read_npz
 from seqjax.types import Dataset
 
 SUFFIXES = (".npz", ".npy", ".csv", ".txt")
@@ -65,7 +62,7 @@ def file_dataset(
             case ".npz":
                 parts = _npz_parts(path)
             case ".npy":
-                parts = {"all": {"x": _npy_array(path, mapped_from)}}
+                parts = {"all": {"x": read_npy(path, mapped_from=mapped_from)}}
             case ".csv":
                 parts = {"all": _csv_fields(path)}
     except OSError as error:
@@ -87,64 +84,20 @@ def _checked_fields(fields: dict[str, np.ndarray], path: Path, split: str) -> di
 
 
 def _npz_parts(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
-            own = [split for split in SPLITS if f"x_{split}" in members]
-            if ("x" in members) == ("train" in own):
-                raise DataError(
-                    f"{path} holds {', '.join(sorted(members)) or 'no arrays'}; expected an array 'x' (and perhaps"
-                    " 'label'), or 'x_train' and 'x_test'."
-                )
-            parts = {}
-            for split in ["all"] if "x" in members else own:
-                ending = "" if split == "all" else f"_{split}"
-                names = ["x", *[name for name in ("label", "y") if f"{name}{ending}" in members][:1]]
-                parts[split] = {name: _member_array(archive, members[f"{name}{ending}"], path) for name in names}
-            return parts
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is not a sound .npz file ({error}). Write it with numpy.savez.") from None
-
-
-def _member_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
-    where = f"{path}: array '{member.filename.removesuffix('.npy')}'"
-    with archive.open(member) as file:
-        return _array(file, member.file_size, where)
-
-
-def _npy_array(path: Path, mapped_from: int) -> np.ndarray:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size < mapped_from:
-            return _array(file, size, str(path))
-        _raise_unless_plausible(file, size, str(path))
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _array(file: BufferedIOBase, size: int, where: str) -> np.ndarray:
-    _raise_unless_plausible(file, size, where)
-    file.seek(0)
-    try:
-        return np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
-        raise DataError(f"{where} is damaged ({error}).") from None
-
-
-def _raise_unless_plausible(file: BufferedIOBase, size: int, where: str) -> None:
-    """Reads the header alone, so that neither a pickle is opened nor memory given to what the file cannot hold."""
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise DataError(f"{where} is not in NumPy's .npy format. Write it with numpy.save or numpy.savez.") from None
-    if dtype.hasobject:
-        raise DataError(f"{where} is an object array; expected numbers. Save it again as one array of float32.")
-    if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != size - file.tell():
+    found = npz_names(path)
+    own = [split for split in SPLITS if f"x_{split}" in found]
+    if ("x" in found) == ("train" in own):
         raise DataError(
-            f"{where} is damaged: its header says {list(shape)} of {dtype}, which are not the {size - file.tell()}"
-            " bytes that follow. Write it again."
+            f"{path} holds {', '.join(found) or 'no arrays'}; expected an array 'x' (and perhaps 'label'), or 'x_train'"
+            " and 'x_test'."
         )
+    parts = {}
+    for split in ["all"] if "x" in found else own:
+        ending = "" if split == "all" else f"_{split}"
+        names = ["x", *[name for name in ("label", "y") if f"{name}{ending}" in found][:1]]
+        arrays = read_npz(path, [f"{name}{ending}" for name in names])
+        parts[split] = {name: arrays[f"{name}{ending}"] for name in names}
+    return parts
 
 
 def _csv_fields(path: Path) -> dict[str, np.ndarray]:

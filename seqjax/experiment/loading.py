@@ -1,18 +1,22 @@
 """A finished or unfinished run, handed to an importer's own code."""
 
-import dataclasses
 import functools
 import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
+
+from beartype import BeartypeConf
+from beartype.door import is_bearable
 
 from seqjax import train
 from seqjax.errors import CheckpointError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.types import Experiment, Params, TrainState
+
+INTEGERS_ARE_FLOATS = BeartypeConf(is_pep484_tower=True)
 
 
 class Loaded(NamedTuple):
@@ -60,9 +64,17 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
 
 
 def config_from(config_type: type, values: dict[str, Any]) -> Any:
-    """A configuration from its JSON form: lists become the tuples they were."""
-    fields = {field.name for field in dataclasses.fields(config_type)}
-    if set(values) != fields:
-        odd = sorted(set(values) ^ fields)[0]
+    """A configuration from its JSON form: lists become the tuples they were.
+
+    Raises UsageError naming a field that only one of the two has, or whose value is none of its type.
+    """
+    types = get_type_hints(config_type)
+    if set(values) != set(types):
+        odd = sorted(set(values) ^ set(types))[0]
         raise UsageError(f"configuration field {odd}: in only one of config.json and {config_type.__module__}.Config.")
-    return config_type(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in plain.items():
+        if not is_bearable(value, types[name], conf=INTEGERS_ARE_FLOATS):
+            shown = str(value)[:40]
+            raise UsageError(f"configuration field {name}: {shown!r} in config.json, expected {types[name]}.")
+    return config_type(**plain)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqjax.errors import UsageError
+from seqjax.experiment.rundir import MOST_SEEDS
 from seqjax.parallel import Driver
 
 
@@ -109,8 +110,8 @@ def _one_line(box: str, prog: str) -> str:
 
 def check(options: Options) -> None:
     """Raises UsageError for options that make no run."""
-    if options.seeds < 1:
-        raise UsageError(f"--seeds {options.seeds}: expected at least 1.")
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise UsageError(f"--seeds {options.seeds}: expected 1 to {MOST_SEEDS}.")
     if options.processes is not None and options.processes < 1:
         raise UsageError(f"--processes {options.processes}: expected at least 1.")
     if not options.stuck_after > 0:

@@ -14,6 +14,7 @@ from seqjax.storage import LOCK, parsed_json, read_json, write_atomically
 
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
 # reproducible
+MOST_SEEDS = 2**16  # of a run: those that `config.json` says it has must not fill the memory
 KEPT = "seed_plan"  # whatever suits the devices that it goes on with
 TOPOLOGY = ("devices", "seed_devices", "processes", "platform", "driver")
 
@@ -87,16 +88,17 @@ def read_description(run_dir: Path) -> dict[str, Any]:
     """What `config.json` of a run directory says. Raises UsageError when there is none that can be read."""
     try:
         found = read_json(run_dir / "config.json")
-        if not (isinstance(found["experiment"], str) and isinstance(found["config"], dict)):
-            raise TypeError
-        if not isinstance(found["plan"], dict):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{run_dir}: no readable config.json, expected a run directory of this project.\n"
-            "Name a new or empty directory, or one that a run has made."
-        ) from None
-    return found
+    except (OSError, ValueError):
+        found = None
+    match found:
+        case {"experiment": str(), "config": dict(), "plan": {"seed": int(seed), "seeds": int(seeds)}} if (
+            0 <= seed < 2**31 - seeds and 1 <= seeds <= MOST_SEEDS
+        ):
+            return found
+    raise UsageError(
+        f"{run_dir}: no readable config.json, expected a run directory of this project.\n"
+        "Name a new or empty directory, or one that a run has made."
+    )
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -42,7 +42,7 @@ def assert_refused(result, *words, code=2):
         (["--steps", "many"], ["--steps", "'many'"]),
         (["--steps"], ["--steps"]),
         (["--driver", "tpu"], ["--driver", "tpu"]),
-        (["--seeds", "0"], ["--seeds 0", "at least 1"]),
+        (["--seeds", "0"], ["--seeds 0", "1 to 65536"]),
         (["--seed", "-1"], ["--seed -1"]),
         (["--devices", "9"], ["--devices 9", "8 cpu"]),
         (["--devices", "8", "--driver", "jit", "--reproducible"], ["--reproducible: --driver jit"]),

@@ -189,15 +189,26 @@ def test_files_that_are_none(tmp_path):
         save_weights(tmp_path / "weights.pkl", params)
     with pytest.raises(DataError, match="no such file"):
         load_weights(tmp_path / "weights.npz", like)
-    for suffix in ("npz", "safetensors"):
+    words = {"npz": "is not a sound .npz file", "safetensors": "cannot be read as .safetensors"}
+    for suffix, told in words.items():
         path = tmp_path / f"weights.{suffix}"
         save_weights(path, params)
         path.write_bytes(path.read_bytes()[:100])
-        with pytest.raises(DataError, match=f"cannot be read as .{suffix}"):
+        with pytest.raises(DataError, match=told):
             load_weights(path, like)
     np.savez(tmp_path / "objects.npz", gate_order=np.array("i,f,g,o"), a=np.array([object()]))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="array 'a' is an object array"):
         load_weights(tmp_path / "objects.npz", like)
     save_weights(tmp_path / "small.npz", params_of("lstm", 1, False)[0])
     with pytest.raises(UsageError, match=r"missing weights \['layer_1_forward/bias'"):
         load_weights(tmp_path / "small.npz", params_of("lstm", 2, False)[1])
+
+
+@pytest.mark.parametrize("order", [np.array(["i"]), np.array(3), np.frombuffer(b"\xff" * 4, "<U1")[0:1].reshape(())])
+def test_a_gate_order_that_is_no_text_is_refused(order, tmp_path):
+    params, like = params_of("lstm", 1, False)
+    save_weights(tmp_path / "weights.npz", params)
+    with np.load(tmp_path / "weights.npz") as arrays:
+        np.savez(tmp_path / "weights.npz", **(dict(arrays) | {"gate_order": order}))
+    with pytest.raises(DataError, match=r"'gate_order' is .* expected a text such as i,f,g,o"):
+        load_weights(tmp_path / "weights.npz", like)

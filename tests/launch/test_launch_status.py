@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def run(path: Path, steps: int = 100, **plan) -> Path:
     path.mkdir(parents=True)
-    content = {"experiment": "toy", "config": {"steps": steps}, "plan": {"seeds": 2} | plan}
+    content = {"experiment": "toy", "config": {"steps": steps}, "plan": {"seed": 0, "seeds": 2} | plan}
     (path / "config.json").write_text(json.dumps(content))
     return path
 

@@ -1,8 +1,6 @@
 """Recurrent weights in `.npz` and `.safetensors` files: plain arrays by name, and the order of their gates."""
 
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ from safetensors.numpy import save_file
 
 from seqjax.errors import DataError, UsageError
 from seqjax.interop.recurrent.layers import SHARED_NAMES, Weights, assembled, reordered, stack_of
+from seqjax.numpy_files import npz_names, read_npz
 from seqjax.types import Params
 
 GATE_ORDER = "gate_order"
@@ -73,14 +72,24 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     suffix = suffix_of(path)
     try:
         if suffix == ".npz":
-            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = read_npz(path, npz_names(path))
             order = arrays.pop(GATE_ORDER, None)
-            return arrays, None if order is None else str(order)
+            return arrays, None if order is None else _text(order, path)
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(GATE_ORDER)  # noqa: SIM118
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, SafetensorError) as error:
+    except DataError:
+        raise
+    except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read as {suffix}: {error}") from error
+
+
+def _text(array: np.ndarray, path: Path) -> str:
+    """The text of an array of one, by its code points: of those that are none NumPy makes a string that crashes."""
+    kind, byte_order = array.dtype.kind, array.dtype.byteorder
+    codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(byte_order)) if kind == "U" else None
+    if codes is None or array.ndim or (codes >= 128).any():
+        raise DataError(f"{path}: {GATE_ORDER!r} is {array.dtype} {list(array.shape)}, expected a text such as i,f,g,o")
+    return codes.astype(np.uint8).tobytes().rstrip(b"\0").decode()
 
 
 def suffix_of(path: str | Path) -> str:
