@@ -51,8 +51,12 @@ def members_of(name: str, grid: Path, common: Sequence[str]) -> Members:
         digest = _digest(name, common, {f: v for f, v in values.items() if v != known[f].default})
         if digest not in found:
             number = len(found) + 1
-            found[digest] = Member(number, digest, name, [*common, *flags], f"runs/{number:04d}-{digest}")
+            found[digest] = Member(number, digest, name, [*common, *flags], run_dir_of(number, digest))
     return Members(list(found.values()), len(choices) - len(found))
+
+
+def run_dir_of(number: int, digest: str) -> str:
+    return f"runs/{number:04d}-{digest}"
 
 
 def _values(known: dict[str, Field], taken: set[str], choice: dict[str, Any]) -> dict[str, Any]:

@@ -41,12 +41,19 @@ def read(folder: Path) -> list[Submission]:
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     for place, text in enumerate(whole.splitlines(), start=1):
         try:
-            line = parsed_json(text)
-            if "members" in line:
-                found[line["number"]] = Submission(**line)
-            else:
-                found[line["number"]] = found[line["number"]]._replace(job=line["job"])
-        except (ValueError, KeyError, TypeError):
+            match parsed_json(text):
+                case {
+                    "number": int(number),
+                    "target": str(target),
+                    "job_name": str(name),
+                    "members": list(members),
+                } if all(isinstance(member, int) for member in members):
+                    found[number] = Submission(number, target, name, members)
+                case {"number": int(number), "job": str() | None as job}:
+                    found[number] = found[number]._replace(job=job)
+                case _:
+                    raise ValueError("no line of a journal")
+        except (ValueError, KeyError):
             raise UsageError(f"{path}: line {place} is none of this journal; put it back from a copy.") from None
     return [submission for submission in found.values() if submission.job is not None]
 

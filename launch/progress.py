@@ -1,11 +1,12 @@
 """The members of a sweep as they were frozen, and how far each is: waiting, running, done or failed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from launch.grid import Member
+from launch.grid import Member, run_dir_of
 from launch.journal import Submission
 from launch.locks import is_locked
 from launch.queue import NOT_STARTED, task_states
@@ -60,9 +61,22 @@ def freeze(folder: Path, members: Sequence[Member]) -> None:
 def read(folder: Path) -> list[Member]:
     """Raises UsageError for a folder without a sweep."""
     try:
-        return [Member(**parsed_json(line)) for line in (folder / FILE).read_text().splitlines()]
-    except (OSError, ValueError, TypeError):
-        raise UsageError(f"{folder}: no readable {FILE}, expected the folder of a sweep.") from None
+        members = [_member(parsed_json(line)) for line in (folder / FILE).read_text().splitlines()]
+    except (OSError, ValueError):
+        members = []
+    if not members or [member.number for member in members] != list(range(1, len(members) + 1)):
+        raise UsageError(f"{folder}: no readable {FILE}, expected the folder of a sweep.")
+    return members
+
+
+def _member(line: Any) -> Member:
+    """Raises ValueError for what no sweep has frozen: a run directory elsewhere, the name of no experiment."""
+    match line:
+        case {"number": int(number), "hash": str(digest), "name": str(name), "flags": list(flags), "run_dir": place}:
+            known = re.fullmatch(r"[0-9a-f]{10}", digest) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
+            if known and place == run_dir_of(number, digest) and all(isinstance(flag, str) for flag in flags):
+                return Member(number, digest, name, flags, place)
+    raise ValueError("no member of a sweep")
 
 
 def states(

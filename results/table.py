@@ -13,7 +13,7 @@ from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import Current, figure_path, stale, stored
 from results.verdict import VERDICTS, Receipts, condition, verdict
 from seqjax.receipt import interval_text
-from seqjax.storage import write_atomically
+from seqjax.storage import parsed_json, write_atomically
 
 COLUMNS = (
     "row", "measured", "published", "passes", "ours", "baselines", "against the best baseline", "verdict", "health",
@@ -241,6 +241,6 @@ def data_in(figure: Path) -> Any:
 
     try:
         with Image.open(figure) as image:
-            return json.loads(image.text["Description"])
-    except (OSError, ValueError, KeyError, AttributeError):
+            return parsed_json(image.text["Description"])
+    except (OSError, SyntaxError, ValueError, KeyError, AttributeError, Image.DecompressionBombError):
         return None

@@ -6,6 +6,7 @@ every file and with every array it is not trusted; nor with links, which may lea
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from seqjax.errors import CheckpointError, SaveError
-from seqjax.storage import read_json, sha256_of_file, write_atomically
+from seqjax.storage import parsed_json, read_json, sha256_of_file, write_atomically
 
 MANIFEST_BYTES = 2**20  # room for what Orbax and the manifest say of the arrays
 
@@ -159,23 +160,27 @@ def _committed(root: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _next_number(root: Path) -> int:
-    return 1 + max((manifest.get("number", 0) for _, manifest in _committed(root)), default=0)
+    return 1 + max((manifest["number"] for _, manifest in _committed(root)), default=0)
 
 
 def _outlived(root: Path, retention: Retention) -> list[Path]:
     committed = _committed(root)
     kept = {directory for directory, _ in committed[: retention.newest]}
     if retention.every is not None:
-        kept |= {directory for directory, manifest in committed if manifest.get("number", 0) % retention.every == 0}
+        kept |= {directory for directory, manifest in committed if manifest["number"] % retention.every == 0}
     if retention.best and committed:
         phase = numbers(committed[0][0])[0]
         scored = [
             (manifest["details"]["validation"], directory)
             for directory, manifest in committed
-            if numbers(directory)[0] == phase and manifest.get("details", {}).get("validation") is not None
+            if numbers(directory)[0] == phase and _is_finite(manifest["details"].get("validation"))
         ]
         kept |= {min(scored)[1]} if scored else set()
     return [directory for directory, _ in committed if directory not in kept]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def numbers(directory: Path) -> tuple[int, int]:
@@ -298,7 +303,12 @@ def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray
             key: np.empty(a["shape"], a["dtype"])
             for key, a in zip(_keys(len(described)), described.values(), strict=True)
         }
-        with ocp.Context(multiprocessing_options=_without_others()):
+        _require_small_chunks(directory, wanted)
+        context, alone = ocp.Context(), _without_others()
+        context.multiprocessing.primary_host = alone.primary_host
+        context.multiprocessing.active_processes = alone.active_processes
+        context.multiprocessing.barrier_sync_key_prefix = alone.barrier_sync_key_prefix
+        with context:
             loaded = ocp.load(directory.absolute(), wanted)
         arrays = {name: np.asarray(loaded[key]) for key, name in zip(wanted, described, strict=True)}
     except Exception as error:  # Orbax and TensorStore raise many kinds; none of them may be trusted
@@ -306,6 +316,19 @@ def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray
     if arrays_sha256(arrays) != manifest["sha256"]:
         raise Untrusted("its arrays are not what was written")
     return arrays
+
+
+def _require_small_chunks(directory: Path, wanted: dict[str, np.ndarray]) -> None:
+    """Raises ValueError unless every chunk lies within its array: TensorStore gives memory to all of a chunk."""
+    import tensorstore
+
+    base = {"driver": "file", "path": f"{directory.absolute()}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    described = {key: store.read(f"{key}/.zarray") for key in wanted}
+    for key, array in wanted.items():
+        chunks = parsed_json(described[key].result().value)["chunks"]
+        if len(chunks) != array.ndim or any(c > max(s, 1) for c, s in zip(chunks, array.shape, strict=True)):
+            raise ValueError(f"{key} is stored in chunks of {chunks}")
 
 
 def _described(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

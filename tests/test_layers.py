@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"errors", "types", "storage"},
+    {"errors", "types", "storage", "numpy_files"},
     {
         "losses",
         "adversarial_losses",

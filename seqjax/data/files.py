@@ -121,10 +121,10 @@ def _csv_fields(path: Path) -> dict[str, np.ndarray]:
                     values.extend(map(float, cells))
                 except ValueError:
                     column = next(i for i, cell in enumerate(cells) if not _is_number(cell))
-                    title = f" ('{names[column]}')" if names else ""
+                    title = f" ({names[column][:40]!r})" if names else ""
                     raise DataError(
                         f"{path}, line {lines.line_num}, column {column + 1}{title}: expected a number, found"
-                        f" '{cells[column][:40]}'. Cells are separated by commas."
+                        f" {cells[column][:40]!r}. Cells are separated by commas."
                     ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a text file of numbers between commas ({error}).") from None

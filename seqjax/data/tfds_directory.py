@@ -19,11 +19,13 @@ import numpy as np
 from seqjax.data.splits import checked_label, checked_x, split_dataset
 from seqjax.data.stored import RecordField, StoredRows
 from seqjax.errors import DataError
+from seqjax.storage import read_json
 from seqjax.types import Dataset
 
 NAME = re.compile(r"(?P<name>[a-zA-Z]\w{0,99})(/(?P<config>[\w.+-]{1,99}))?(:(?P<version>\d+\.\d+\.\d+))?")
 SPLITS = ("train", "validation", "test")
 STORED_FROM_BYTES = 2**31
+CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
 
 
 def prepared_dataset(
@@ -45,6 +47,7 @@ def prepared_dataset(
             f"{directory} holds no array_record files, and reading others takes TensorFlow.\nPrepare it again:"
             f" tfds.builder('{name}', file_format='array_record').download_and_prepare()"
         )
+    _raise_for_other_classes(directory)
     try:
         builder = tfds.builder_from_directory(directory)
         features = dict(builder.info.features)
@@ -71,6 +74,24 @@ def _directory(match: re.Match, data_dir: Path) -> Path | None:
         if found:
             return max(found, key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)])
     return None
+
+
+def _raise_for_other_classes(directory: Path) -> None:
+    """TFDS imports whatever module the description of the features names: data must not choose code to run."""
+    try:
+        waiting = [read_json(directory / "features.json")]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{directory} is not a sound TFDS data set ({_first_line(error)}). Prepare it again.") from None
+    while waiting:
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        named = [value.get(key) for key in CLASS_KEYS] if isinstance(value, dict) else []
+        for name in named:
+            if isinstance(name, str) and "." in name and not name.startswith("tensorflow_datasets.core."):
+                raise DataError(
+                    f"{directory}: features.json names the class {name[:100]!r}; expected one of TFDS. Prepare the data"
+                    " set again without it."
+                )
 
 
 def _chosen(features: dict[str, Any], directory: Path) -> dict[str, str]:

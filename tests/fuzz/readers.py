@@ -136,7 +136,9 @@ GRIDS = (
     {"grid": {"learning_rate": [0.001, 0.01], "hidden": [[64], [32, 16]], "seed": [0, 1]}},
     {"list": [{"steps": 100}, {"steps": 200, "dataset": "mnist"}]},
 )
-MEMBERS = [Member(i, f"{i:010x}", "autoencoder", ["--steps", str(i)], f"runs/{i:04d}")._asdict() for i in range(1, 5)]
+MEMBERS = [
+    Member(i, f"{i:010x}", "autoencoder", ["--steps", str(i)], f"runs/{i:04d}-{i:010x}")._asdict() for i in range(1, 5)
+]
 JOURNAL = [
     {"number": 1, "target": "slurm", "job_name": "autoencoder-0a1b", "members": [1, 2]},
     {"number": 1, "job": "17"},

@@ -16,8 +16,12 @@ from readers import READERS, Reader
 
 from seqjax.errors import SeqjaxError
 
-# told to who has such a file, which is read all the same
-pytestmark = pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning")
+pytestmark = [
+    # told to who has such a file, which is read all the same
+    pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning"),
+    # where several arrays fail TensorStore tells of the second to a loop that Orbax has closed by then
+    pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"),
+]
 
 SHARE = 200  # inputs a reader in `make test`
 ALL = 1_000_000
