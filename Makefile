@@ -20,7 +20,7 @@ torture: .venv/test
 	$(RUN) -m pytest -n 2 -m torture -rP
 
 fuzz: .venv/test
-	$(RUN) -m pytest -n 2 -m fuzz -rP tests/fuzz
+	$(RUN) -m pytest -n 2 -m fuzz -rP tests/hostile
 
 # whole small runs under each of JAX's own checks; what they look for is an error there
 test-debug: .venv/test

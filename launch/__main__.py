@@ -15,7 +15,7 @@ from launch.fields import check_flags, fields_of, run_dir_of
 from launch.grid import FORM
 from launch.local import background, command_of, foreground
 from launch.table import printable
-from seqjax.errors import SeqjaxError, UsageError
+from seqjax.errors import SeqjaxError, UsageError, shown
 
 USAGE = {
     "local": "local NAME [--processes N] [--background] [--dry-run] [-- experiment flags]",
@@ -85,7 +85,7 @@ def main(args: Sequence[str]) -> int:
     try:
         return _start(options, flags)
     except SeqjaxError as error:
-        print(f"launch: {error}", file=sys.stderr)
+        print(f"launch: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         raise

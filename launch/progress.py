@@ -73,7 +73,7 @@ def _member(line: Any) -> Member:
     """Raises ValueError for what no sweep has frozen: a run directory elsewhere, the name of no experiment."""
     match line:
         case {"number": int(number), "hash": str(digest), "name": str(name), "flags": list(flags), "run_dir": place}:
-            known = re.fullmatch(r"[0-9a-f]{10}", digest) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
+            known = re.fullmatch(r"[0-9a-f]{10}", digest) and re.fullmatch(r"[a-z][a-z0-9_]{0,99}", name)
             if known and place == run_dir_of(number, digest) and all(isinstance(flag, str) for flag in flags):
                 return Member(number, digest, name, flags, place)
     raise ValueError("no member of a sweep")

@@ -11,7 +11,7 @@ from results.rows import ROWS
 from results.stored import Current, current, path_of
 from results.table import faults, rebuild, receipts_of
 from results.verdict import verdict
-from seqjax.errors import Interrupted, SeqjaxError, UsageError
+from seqjax.errors import Interrupted, SeqjaxError, UsageError, shown
 
 FOLDER = Path(__file__).parent
 RUNS = Path("runs/results")
@@ -49,7 +49,7 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
             return _verify(rows, options.rows, folder, runs, smoke=options.smoke)
         return _check(rows, folder) if options.check else _rebuild(rows, current(rows), folder)
     except SeqjaxError as error:
-        print(f"results: {error}", file=sys.stderr)
+        print(f"results: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         print(f"results: {error.filename}: cannot be read or written ({error.strerror}).", file=sys.stderr)
@@ -97,7 +97,7 @@ def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path
             code = judged_by_twin(row, here, folder) if smoke else judged_by_rerun(row, here, folder, runs)
         except SeqjaxError as error:
             # a row that cannot be judged keeps none of the others from it
-            print(f"results: {error}", file=sys.stderr)
+            print(f"results: {shown(str(error))}", file=sys.stderr)
             code = error.exit_code
         worst = max(worst, code)
         if code == Interrupted.exit_code or code >= 128:

@@ -288,10 +288,10 @@ def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray
     found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if not path.is_dir()}
     links = [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_symlink()]
     if links:
-        raise Untrusted(f"{links[0]} is a link")
+        raise Untrusted(f"{links[0]!r} is a link")
     files = manifest["files"]
     if set(found) != set(files):
-        raise Untrusted(f"files missing or added: {sorted(set(found) ^ set(files))[0]}")
+        raise Untrusted(f"files missing or added: {sorted(set(found) ^ set(files))[0][:100]!r}")
     for name, digest in files.items():
         if sha256_of_file(directory / name) != digest:
             raise Untrusted(f"{name} is not what was written")

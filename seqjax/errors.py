@@ -10,6 +10,16 @@ class SeqjaxError(Exception):
     exit_code = 2
 
 
+def shown(message: str) -> str:
+    """One or two lines, whatever names a message holds: what would break a line or drive the terminal is escaped."""
+    lines = message.split("\n")
+    return "\n".join(map(_printable, lines if len(lines) <= 2 else [message]))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class UsageError(SeqjaxError, ValueError):
     """A wrong argument, configuration or run directory."""
 

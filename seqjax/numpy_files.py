@@ -14,7 +14,7 @@ import numpy as np
 from seqjax.errors import DataError
 
 LARGEST_RATIO = 100  # of an array to what it is compressed to, from `SMALL_BYTES` on: a few bytes can claim to be all
-SMALL_BYTES = 2**30
+SMALL_BYTES = 2**28
 
 
 def read_npy(path: Path, *, mapped_from: int | None = None) -> np.ndarray:
@@ -39,8 +39,8 @@ def npz_names(path: Path) -> list[str]:
 def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """These arrays of a `.npz` file, by name.
 
-    Raises DataError for what is damaged, arrays of objects, and an array above 1 GiB that is compressed to less than a
-    hundredth of its size; OSError where the file cannot be read.
+    Raises DataError for what is damaged, arrays of objects, and an array above 256 MiB that is compressed to less than
+    a hundredth of its size; OSError where the file cannot be read.
     """
     with _opened(path) as archive:
         members = _members(archive)

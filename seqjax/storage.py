@@ -13,7 +13,7 @@ from typing import Any
 from seqjax.errors import UsageError
 
 LOCK = ".seqjax-lock"
-LARGEST_JSON = 2**26  # bytes, more than any file of this project has; one that is not ours must not fill the memory
+LARGEST_JSON = 2**24  # bytes, more than any file of this project has; one that is not ours must not fill the memory
 LONGEST_INTEGER = 300  # digits: with more a whole number is none of floating point
 
 
@@ -46,10 +46,12 @@ def sync_directory(path: Path) -> None:
 
 
 def parsed_json(text: str | bytes, **hooks: Callable[[Any], Any]) -> Any:
-    """Raises ValueError for what is no JSON, is nested too deep to be read, or has a number too large to be used.
+    """Raises ValueError for what is no JSON, is too large or nested too deep to be read, or has too large a number.
 
     hooks: as `json.loads` takes them.
     """
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"is larger than {LARGEST_JSON} bytes")
     try:
         return json.loads(text, parse_int=_integer, **hooks)
     except RecursionError:
@@ -63,10 +65,9 @@ def _integer(digits: str) -> int:
 
 
 def read_json(path: Path, **hooks: Callable[[Any], Any]) -> Any:
-    """Raises OSError where the file cannot be read, and ValueError where it is too large or `parsed_json` does."""
-    if path.stat().st_size > LARGEST_JSON:
-        raise ValueError(f"is larger than {LARGEST_JSON} bytes")
-    return parsed_json(path.read_bytes(), **hooks)
+    """Raises OSError where the file cannot be read, and ValueError as `parsed_json` does."""
+    with path.open("rb") as file:
+        return parsed_json(file.read(LARGEST_JSON + 1), **hooks)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -107,7 +107,7 @@ def test_a_fault_in_any_file_is_seen_and_the_one_before_is_taken(root, tmp_path,
 
 def test_an_added_file_is_seen(root):
     (root / "0-000000002" / "more").write_text("x")
-    assert restored(root).skipped == ["0-000000002: files missing or added: more"]
+    assert restored(root).skipped == ["0-000000002: files missing or added: 'more'"]
 
 
 def test_a_save_without_manifest_does_not_count(root):

@@ -7,7 +7,7 @@ import traceback
 
 import jax
 
-from seqjax.errors import SeqjaxError, UsageError
+from seqjax.errors import SeqjaxError, UsageError, shown
 from seqjax.experiment.options import Options
 from seqjax.parallel import Peers
 from seqjax.parallel.peers import peers_here
@@ -65,7 +65,7 @@ def told(error: BaseException, name: str, peers: Peers, watch: Watch | None) -> 
     if code is None:
         traceback.print_exception(error)
         return 1
-    print(f"{name}: {text}", file=sys.stderr, flush=True)
+    print(f"{name}: {shown(text)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -5,9 +5,7 @@ failure names it, and its content is kept.
 """
 
 import math
-import resource
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -26,17 +24,7 @@ pytestmark = [
 SHARE = 200  # inputs a reader in `make test`
 ALL = 1_000_000
 PARTS = 10  # of a reader's inputs, for several processes
-MOST_BYTES = 2**32  # beyond what the process has
 MOST_SECONDS = 5.0
-
-
-@pytest.fixture
-def bounded_memory() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + MOST_BYTES, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def fuzz(name: str, numbers: range, folder: Path, record_property) -> None:

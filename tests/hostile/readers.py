@@ -187,6 +187,11 @@ def copied_checkpoint(folder: Path) -> None:
     shutil.copytree(Path(made_folder().name) / NEWEST, folder / NEWEST)
 
 
+def whole_checkpoint(folder: Path) -> None:
+    copied_checkpoint(folder)
+    (folder / f"{NEWEST}.json").write_bytes(signed(manifest()))
+
+
 def restored(root: Path) -> object:
     return checkpoint.restore_newest(root, {0: jax.eval_shape(lambda: TREE)})
 
@@ -290,7 +295,7 @@ READERS = {
     "figure": Reader("toy.png", lambda random: edited(figure(), random), data_in),
     "manifest": Reader(f"{NEWEST}.json", edited_manifest, in_folder(restored), copied_checkpoint),
     # at 20 ms an input
-    "checkpoint": Reader("edited", edited_checkpoint_file, restored_with_file, copied_checkpoint, share=0.1),
+    "checkpoint": Reader("edited", edited_checkpoint_file, restored_with_file, whole_checkpoint, share=0.1),
     "grid": Reader("grid.json", lambda random: edited_json(random.choice(GRIDS), random), read_grid),
     "members": Reader("members.jsonl", lambda random: edited_lines(MEMBERS, random), in_folder(progress.read)),
     "weights_npz": Reader("w.npz", weights_npz, lambda path: load_weights(path, lstm_params())),
