@@ -52,7 +52,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a sound .npz file ({error}). Write it with numpy.savez.") from None
 
 
@@ -62,6 +62,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _member_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
     where = f"{path}: array '{member.filename.removesuffix('.npy')}'"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{where} is compressed as NumPy does not. Write it with numpy.savez_compressed.")
     if member.file_size > max(SMALL_BYTES, LARGEST_RATIO * member.compress_size):
         raise DataError(
             f"{where} is {member.compress_size} bytes that unpack to {member.file_size}, expected at most"

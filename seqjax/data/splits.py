@@ -10,6 +10,7 @@ from seqjax.errors import DataError, UsageError
 from seqjax.types import Dataset, Split
 
 HELD_OUT = 0.15  # of the rows, for validation and for test, where the data have no such split of their own
+REAL_KINDS = "biuf"  # of dtypes; numpy's signed integers are more than these, spans of time among them
 
 Fields = Mapping[str, Any]  # arrays, or anything on disk that has shape and dtype and is indexed by rows
 
@@ -73,7 +74,7 @@ def checked_x(x: np.ndarray, where: str) -> np.ndarray | StoredRows:
     """
     if x.dtype == object:
         raise DataError(f"{where} is an object array; expected numbers. Save it again as one array of float32.")
-    if not (x.dtype == bool or np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
+    if x.dtype.kind not in REAL_KINDS:
         raise DataError(f"{where} holds {x.dtype}; expected real numbers.")
     if x.ndim not in (2, 3):
         raise DataError(
@@ -94,7 +95,7 @@ def _raise_unless_finite(x: np.ndarray, where: str) -> None:
     """Finite as float32, in blocks of rows that fit into memory."""
     block = max(1, 2**22 // (x[0].size or 1))
     for start in range(0, len(x), block):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN, cast
             finite = np.isfinite(x[start : start + block].astype(np.float32, copy=False))
         if not finite.all():
             row, *rest = np.argwhere(~finite)[0]
@@ -110,7 +111,7 @@ def checked_label(label: Any, num_rows: int, where: str) -> np.ndarray:
     """`label` [N] as int32. `where` names file and array in the DataError."""
     if label.shape != (num_rows,):
         raise DataError(f"{where} has shape {list(label.shape)}; expected [{num_rows}], one label for each row of x.")
-    if not (label.dtype == bool or np.issubdtype(label.dtype, np.integer) or np.issubdtype(label.dtype, np.floating)):
+    if label.dtype.kind not in REAL_KINDS:
         raise DataError(f"{where} holds {label.dtype}; expected whole numbers. Number the classes 0, 1, 2, ...")
     limits = np.iinfo(np.int32)
     with np.errstate(invalid="ignore"):

@@ -16,6 +16,7 @@ from seqjax.data.load import load
 from seqjax.errors import DataError, UsageError
 
 X = np.arange(60.0).reshape(20, 3)
+SIGNALLING_NAN = np.array(0x7FF0_0000_0000_0001).view(float)
 
 
 def npz(**arrays):
@@ -126,9 +127,9 @@ def header(shape, dtype="<f8"):
     return file.getvalue() + b"\0" * 64
 
 
-def zipped(content):
+def zipped(content, compression=zipfile.ZIP_STORED):
     def write(path):
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w", compression) as archive:
             archive.writestr("x.npy", content)
 
     return write
@@ -146,12 +147,19 @@ def flipped(path):
     path.write_bytes(content)
 
 
+def misnamed(path):
+    """Said to be UTF-8, and is not."""
+    np.savez(path, **{"xé": X})
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
+
+
 REFUSED = {
     "object array in npz": ("a.npz", npz(x=np.array([[1, "a"]], object)), "array 'x' is an object array; expected num"),
     "object array in npy": ("a.npy", npy(np.array([[1, "a"]], object), allow_pickle=True), "is an object array"),
     "text array": ("a.npz", npz(x=np.array([["a"]])), "array 'x' holds <U1; expected real numbers"),
     "complex": ("a.npy", npy(X * 1j), "holds complex128; expected real numbers"),
     "dates": ("a.npy", npy(X.astype("datetime64[s]")), "expected real numbers"),
+    "spans of time": ("a.npy", npy(X.astype("timedelta64[s]")), "holds timedelta64.*; expected real numbers"),
     "records": ("a.npy", npy(np.zeros((3, 2), [("a", "f8")])), "expected real numbers"),
     "one axis": ("a.npy", npy(X[0]), r"shape \[3\]; expected \[N, D\]"),
     "no axis": ("a.npy", npy(np.float32(3)), r"shape \[\]; expected \[N, D\]"),
@@ -160,6 +168,7 @@ REFUSED = {
     "no columns": ("a.npz", npz(x=X[:, :0]), "has no features"),
     "too few rows": ("a.npy", npy(X[:2]), "2 rows cannot be parted"),
     "nan": ("a.npz", npz(x=with_value(np.nan, (7, 1))), "array 'x' has nan at row 7, column 1 .*expected finite"),
+    "signalling nan": ("a.npy", npy(with_value(SIGNALLING_NAN, (7, 1))), "has nan at row 7, column 1"),
     "inf in a sequence": ("a.npy", npy(with_value(-np.inf, (2, 3, 0))), "has -inf at row 2, time step 3, column 0"),
     "too large for float32": ("a.npy", npy(with_value(1e300, (0, 2))), "has 1e.300 at row 0, column 2"),
     "no x": ("a.npz", npz(data=X), "holds data; expected an array 'x'"),
@@ -173,6 +182,11 @@ REFUSED = {
     "labels of two axes": ("a.npz", npz(x=X, y=np.zeros((20, 1), int)), r"'y' has shape \[20, 1\]; expected \[20\]"),
     "broken labels": ("a.npz", npz(x=X, y=np.arange(20) / 2), "has 0.5 at row 1 .*whole numbers"),
     "nan labels": ("a.npz", npz(x=X, y=np.full(20, np.nan)), "has nan at row 0 .*whole numbers"),
+    "spans of time as labels": (
+        "a.npz",
+        npz(x=X, y=np.zeros(20, "timedelta64[s]")),
+        "'y' holds timedelta64.*; expected whole numbers",
+    ),
     "huge labels": ("a.npz", npz(x=X, y=np.full(20, 2**40)), "at row 0 .*whole numbers of 32 bits"),
     "text labels": ("a.npz", npz(x=X, y=np.array(["a"] * 20)), "'y' holds <U1; expected whole numbers"),
     "splits of other width": ("a.npz", npz(x_train=X, x_test=X[:, :2]), "differ in shape"),
@@ -181,6 +195,8 @@ REFUSED = {
     "npy named npz": ("a.npz", raw(header((2, 4))), "is not a sound .npz file"),
     "truncated npz": ("a.npz", truncated, "is not a sound .npz file"),
     "flipped npz": ("a.npz", flipped, "is not a sound .npz file"),
+    "damaged name in npz": ("a.npz", misnamed, "is not a sound .npz file"),
+    "npz of other compression": ("a.npz", zipped(b"", zipfile.ZIP_LZMA), "is compressed as NumPy does not"),
     "garbage npy": ("a.npy", raw(b"garbage" * 9), "is not in NumPy's .npy format"),
     "empty file npy": ("a.npy", raw(b""), "is not in NumPy's .npy format"),
     "cut header": ("a.npy", raw(header((2, 4))[:40]), "is not in NumPy's .npy format"),

@@ -17,6 +17,7 @@ from seqjax.errors import SeqjaxError
 pytestmark = [
     # told to who has such a file, which is read all the same
     pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Data type alias 'a' was deprecated:DeprecationWarning"),
     # where several arrays fail TensorStore tells of the second to a loop that Orbax has closed by then
     pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"),
 ]
