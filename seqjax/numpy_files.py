@@ -61,7 +61,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _member_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
-    where = f"{path}: array '{member.filename.removesuffix('.npy')}'"
+    where = f"{path}: array {member.filename.removesuffix('.npy')!r}"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(f"{where} is compressed as NumPy does not. Write it with numpy.savez_compressed.")
     if member.file_size > max(SMALL_BYTES, LARGEST_RATIO * member.compress_size):

@@ -22,16 +22,22 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scik
 
 
 def summary(per_seed: Sequence[float]) -> dict[str, Any]:
-    """`per_seed`, `mean`, `n`, `ci95`: half the width of Student's 95 % interval of the mean (`None` for one seed)."""
+    """`per_seed`, `mean`, `n`, `ci95`: half the width of Student's 95 % interval of the mean (`None` for one seed).
+
+    Raises ValueError where there are no values.
+    """
     from scipy.stats import t
 
     values = np.asarray(per_seed, np.float64)
     n = len(values)
+    if not n:
+        raise ValueError("no values to sum up")
     if n == 1 or (values == values[0]).all():
         # the mean of equal values would differ from them by rounding
         return {"per_seed": values.tolist(), "mean": float(values[0]), "ci95": 0.0 if n > 1 else None, "n": n}
-    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return {"per_seed": values.tolist(), "mean": float(values.mean()), "ci95": half, "n": n}
+    with np.errstate(invalid="ignore"):  # of infinite values the deviation is NaN, and of both signs the mean
+        half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+        return {"per_seed": values.tolist(), "mean": float(values.mean()), "ci95": half, "n": n}
 
 
 def interval_text(measure: dict[str, Any]) -> str:

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ def test_interval_is_students_over_seeds():
     assert receipt.summary([3.0])["ci95"] is None
     equal = receipt.summary([52.89428758175263] * 3)
     assert (equal["mean"], equal["ci95"]) == (52.89428758175263, 0.0)
+    endless = receipt.summary([1.0, math.inf])
+    assert (endless["mean"], str(endless["ci95"])) == (math.inf, "nan")
+    with pytest.raises(ValueError, match="no values"):
+        receipt.summary([])
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def flipped(path):
 
 def misnamed(path):
     """Said to be UTF-8, and is not."""
-    np.savez(path, **{"xé": X})
+    np.savez(path, xé=X)
     path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
 
 

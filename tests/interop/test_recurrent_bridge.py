@@ -101,16 +101,27 @@ def test_another_gate_order_is_put_right(tmp_path):
     assert_same(load_weights(tmp_path / "a.npz", like), params)
     for order in ("r,z,n", "i,f,g,g", "i,f,c,o"):
         np.savez(tmp_path / "b.npz", **turned, gate_order=np.array(order))
-        with pytest.raises(UsageError, match=f"found the gate order {order}, expected an order of i,f,g,o"):
+        with pytest.raises(UsageError, match=f"found the gate order '{order}', expected an order of i,f,g,o"):
             load_weights(tmp_path / "b.npz", like)
     np.savez(tmp_path / "c.npz", **turned)
     with pytest.raises(UsageError, match="found no 'gate_order', expected one such as i,f,g,o"):
         load_weights(tmp_path / "c.npz", like)
 
 
+def test_names_of_several_lines_are_told_in_one(tmp_path):
+    params, like = params_of("lstm", 1, False)
+    weights = {f"layer_0_forward/{name}": np.asarray(a) for name, a in params["layer_0_forward"].items()}
+    np.savez(tmp_path / "order.npz", **weights, gate_order=np.array("i,f,\n,o"))
+    np.savez(tmp_path / "name.npz", **{"a\nb": np.array([None])}, gate_order=np.array("i,f,g,o"))
+    for name in ("order", "name"):
+        with pytest.raises((UsageError, DataError)) as told:
+            load_weights(tmp_path / f"{name}.npz", like)
+        assert len(str(told.value).splitlines()) == 1
+
+
 def test_the_file_of_another_cell_is_told_by_its_gate_order(tmp_path):
     save_weights(tmp_path / "lstm.npz", params_of("lstm", 1, False)[0])
-    with pytest.raises(UsageError, match="found the gate order i,f,g,o, expected an order of r,z,n"):
+    with pytest.raises(UsageError, match="found the gate order 'i,f,g,o', expected an order of r,z,n"):
         load_weights(tmp_path / "lstm.npz", params_of("gru", 1, False)[1])
 
 

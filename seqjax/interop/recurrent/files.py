@@ -50,7 +50,7 @@ def load_weights(path: str | Path, like: Weights) -> Params:
     for layer in layers:
         # before the names: of another cell's file this says more than a list of them
         if sorted(found) != sorted(layer.gates):
-            raise UsageError(f"{path}: found the gate order {order}, expected an order of {','.join(layer.gates)}")
+            raise UsageError(f"{path}: found the gate order {order!r}, expected an order of {','.join(layer.gates)}")
     expected = {f"{layer.name}/{name}" for layer in layers for name in layer.params}
     if set(arrays) != expected:
         unknown, missing = sorted(set(arrays) - expected), sorted(expected - set(arrays))
