@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main as launch
-from seqjax.experiment.options import parse
+from seqjax.experiment.options import Options, parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "DIGEST" not in b]
@@ -26,8 +26,7 @@ def test_python_blocks(block):
 def test_commands_are_understood(command):
     _, _, name, *arguments = shlex.split(command)
     module = importlib.import_module(name)
-    config, _ = parse(module.Config, "", name, arguments)
-    assert config != module.Config()
+    assert parse(module.Config, "", name, arguments) != (module.Config(), Options())
 
 
 @pytest.mark.parametrize("command", [c for c in LAUNCHES if "status" not in c])
