@@ -14,7 +14,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logit
 
 from seqjax import losses, noise, train
 from seqjax.data.batches import intensities
@@ -105,6 +104,8 @@ SMOKE = {
 
 
 def build(config: Config) -> Experiment:
+    from scipy.special import logit
+
     require(all(size >= 1 for size in config.hidden), "hidden", config.hidden, "sizes of at least 1")
     require(config.code_size >= 1, "code_size", config.code_size, "at least 1")
     require(config.alpha >= 0, "alpha", config.alpha, "a weight of 0 or more")

@@ -13,7 +13,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logit
 
 from seqjax import losses, train
 from seqjax.data.load import load
@@ -79,6 +78,8 @@ SMOKE = {
 
 
 def build(config: Config) -> Experiment:
+    from scipy.special import logit
+
     require(config.hidden_size >= 1, "hidden_size", config.hidden_size, "at least 1")
     require(config.num_layers >= 1, "num_layers", config.num_layers, "at least 1")
     for name in ("dropout", "input_dropout"):

@@ -16,7 +16,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logit
 
 from seqjax import annealing, bounds, train
 from seqjax.data.load import load
@@ -100,6 +99,8 @@ SMOKE = {
 
 
 def build(config: Config) -> Experiment:
+    from scipy.special import logit
+
     for name in ("samples", "importance_samples"):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     require(config.beta >= 0, "beta", config.beta, "a weight of 0 or more")

@@ -1,19 +1,19 @@
 """Figures of a run. Matplotlib without a window; every function returns a figure."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 
 from seqjax.evaluate.reconstruction import pca_reconstruction, pca_squared_errors, values_of
 from seqjax.types import Dataset
 
-mpl.use("agg")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
 
@@ -28,10 +28,28 @@ def save_figures(figures: dict[str, Figure], directory: Path) -> list[Path]:
     return paths
 
 
-def _subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+def blank(size: tuple[float, float]) -> Figure:
+    """A figure of so many inches with nothing on it."""
+    # here and not above: who asks for --help does not wait for it
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def subplots(size: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of so many inches, and its axes `[rows columns]`."""
+    import matplotlib as mpl
+
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = blank(size)
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def palette(values: np.ndarray) -> Any:
+    """The colours of so many different values, by their number."""
+    import matplotlib as mpl
+
+    return mpl.colormaps["tab10" if len(np.unique(values)) <= 10 else "tab20"]
 
 
 def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Figure:
@@ -43,7 +61,7 @@ def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Fi
     shown = [["loss", "validation"] if "loss" in names else ["validation"], *([n] for n in terms), norms]
     columns = min(3, len(shown))
     count = -(-len(shown) // columns)
-    figure, axes = _subplots(count, columns, (3.6 * columns, 2.7 * count))
+    figure, axes = subplots((3.6 * columns, 2.7 * count), count, columns)
     starts = np.cumsum([0, *(max((r["step"] for r in rows if r["phase"] == p), default=0) for p in range(len(phases)))])
     for group, axis in zip(shown, axes.flat, strict=False):
         for name in group:
@@ -83,7 +101,7 @@ def image_side(num_values: int) -> int | None:
 def reconstructions(rows: dict[str, Float[np.ndarray, "K D"]]) -> Figure:
     """One row a method, one column an example: images where the values make a square, else curves."""
     count = len(next(iter(rows.values())))
-    figure, axes = _subplots(len(rows), count, (0.9 * count + 0.8, 0.95 * len(rows)))
+    figure, axes = subplots((0.9 * count + 0.8, 0.95 * len(rows)), len(rows), count)
     side = image_side(next(iter(rows.values())).shape[1])
     original = next(iter(rows.values()))
     for (name, values), line in zip(rows.items(), axes, strict=True):
@@ -101,14 +119,14 @@ def reconstructions(rows: dict[str, Float[np.ndarray, "K D"]]) -> Figure:
 
 def code_map(maps: dict[str, Float[np.ndarray, "N 2"]], labels: Int[np.ndarray, "N"] | None) -> Figure:
     """Two-dimensional codes side by side, coloured by label."""
-    figure, axes = _subplots(1, len(maps), (4.6 * len(maps), 4.0))
+    figure, axes = subplots((4.6 * len(maps), 4.0), 1, len(maps))
     for (name, points), axis in zip(maps.items(), axes[0], strict=True):
         if labels is None:
             axis.scatter(*points.T, s=5, alpha=0.6, linewidths=0)
         else:
-            palette = mpl.colormaps["tab10" if len(np.unique(labels)) <= 10 else "tab20"]
+            colours = palette(labels)
             for number, label in enumerate(np.unique(labels)):
-                colour = palette(number % palette.N)
+                colour = colours(number % colours.N)
                 axis.scatter(*points[labels == label].T, s=6, alpha=0.7, linewidths=0, color=colour, label=str(label))
         axis.set_title(name)
     if labels is not None and len(np.unique(labels)) <= 20:
@@ -136,8 +154,7 @@ def error_against_code_size(
     curve_name: str = "PCA",
 ) -> Figure:
     """A baseline's error for every code size, and methods as `(code size, mean, half-width)` points on top."""
-    figure, axes = _subplots(1, 1, (4.6, 3.2))
-    axis = axes[0][0]
+    figure, ((axis,),) = subplots((4.6, 3.2))
     axis.plot(*curve, color="0.4", label=curve_name)
     for name, values in points.items():
         sizes, means, halves = zip(*values, strict=True)
@@ -188,8 +205,7 @@ def reconstruction_figures(
 
 def gradient_flow(curves: dict[str, Float[np.ndarray, "T"]], *, of: str = "output") -> Figure:
     """Norm of a gradient to the state by lag, on a logarithmic axis: a straight line down is one that vanishes."""
-    figure, axes = _subplots(1, 1, (5.2, 3.4))
-    axis = axes[0][0]
+    figure, ((axis,),) = subplots((5.2, 3.4))
     for name, norms in curves.items():
         axis.plot(np.where(norms > 0, norms, np.nan), label=name, linewidth=1.2)
     axis.set(xlabel="lag, steps back from the last", ylabel=f"norm of d {of} / d state", yscale="log")
@@ -201,8 +217,7 @@ def confusion(counts: Int[np.ndarray, "C K"], *, said: str = "class said") -> Fi
     """Shares of each true class (a row) by what was said (a column), written where they are over 0.5 %."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     height, width = (1.2 + 0.38 * size for size in shares.shape)
-    figure, axes = _subplots(1, 1, (width, height))
-    axis = axes[0][0]
+    figure, ((axis,),) = subplots((width, height))
     axis.grid(visible=False)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
@@ -216,8 +231,7 @@ def confusion(counts: Int[np.ndarray, "C K"], *, said: str = "class said") -> Fi
 
 def errors_by_step(curves: dict[str, Float[np.ndarray, "T"]], *, measure: str) -> Figure:
     """Error at each step ahead, one line a method."""
-    figure, axes = _subplots(1, 1, (5.2, 3.4))
-    axis = axes[0][0]
+    figure, ((axis,),) = subplots((5.2, 3.4))
     for name, errors in curves.items():
         axis.plot(np.arange(1, len(errors) + 1), errors, label=name, linewidth=1.2, marker=".", markersize=4)
     means = [np.mean(errors) for errors in curves.values()]
@@ -237,7 +251,7 @@ def forecasts(
 ) -> Figure:
     """One column a window, one line a channel: what was read, what came, and what each method said would come."""
     (count, context, num_channels), horizon = past.shape, future.shape[1]
-    figure, axes = _subplots(num_channels, count, (3.4 * count + 1, 1.6 * num_channels), sharex=True, sharey="row")
+    figure, axes = subplots((3.4 * count + 1, 1.6 * num_channels), num_channels, count, sharex=True, sharey="row")
     steps = np.arange(1, horizon + 1)
     for (channel, window), axis in np.ndenumerate(axes):
         seen = past[window, :, channel]
@@ -259,7 +273,8 @@ def symbol_rows(panels: dict[str, Int[np.ndarray, "N T"]], *, num_symbols: int) 
     A symbol that differs from the truth is crossed out.
     """
     truth = next(iter(panels.values()))
-    figure, axes = _subplots(1, len(panels), (0.28 * truth.shape[1] * len(panels) + 0.5, 0.28 * len(truth) + 0.5))
+    size = (0.28 * truth.shape[1] * len(panels) + 0.5, 0.28 * len(truth) + 0.5)
+    figure, axes = subplots(size, 1, len(panels))
     for (name, symbols), axis in zip(panels.items(), axes[0], strict=True):
         axis.grid(visible=False)
         axis.imshow(symbols, cmap="tab10", vmin=-0.5, vmax=max(9, num_symbols - 1) + 0.5, alpha=0.6)
@@ -275,7 +290,7 @@ def rolls(panels: dict[str, Float[np.ndarray, "T D"]], *, row: str) -> Figure:
     """Values in [0, 1] over time as shades, one panel above the other on one time axis, the first feature lowest."""
     num_steps, _ = next(iter(panels.values())).shape
     width = min(14.0, 3 + 0.06 * num_steps)
-    figure, axes = _subplots(len(panels), 1, (width, 2.0 * len(panels)), sharex=True, sharey=True)
+    figure, axes = subplots((width, 2.0 * len(panels)), len(panels), 1, sharex=True, sharey=True)
     for (name, values), axis in zip(panels.items(), axes[:, 0], strict=True):
         axis.grid(visible=False)
         axis.imshow(values.T, cmap="gray_r", vmin=0, vmax=1, aspect="auto", origin="lower", interpolation="nearest")
@@ -296,7 +311,7 @@ def pages(panels: dict[str, str], *, columns: int = 60, lines: int = 24) -> Figu
         for name, text in panels.items()
     }
     highest = max(map(len, broken.values()))
-    figure, axes = _subplots(1, len(panels), (0.075 * columns * len(panels), 0.155 * highest + 0.4))
+    figure, axes = subplots((0.075 * columns * len(panels), 0.155 * highest + 0.4), 1, len(panels))
     for (name, page), axis in zip(broken.items(), axes[0], strict=True):
         # no sign is the start of a formula, and what is no sign needs no place
         shown = "\n".join("".join(c if c.isprintable() else " " for c in line) for line in page)
@@ -310,9 +325,11 @@ def samples_over_time(
     panels: dict[str, Float[np.ndarray, "N 2"]], means: Float[np.ndarray, "K 2"], *, stddev: float
 ) -> Figure:
     """Points in the plane, a panel for each moment, over circles of three standard deviations around the modes."""
+    from matplotlib.patches import Circle
+
     columns = min(5, len(panels))
     count = -(-len(panels) // columns)
-    figure, axes = _subplots(count, columns, (2.5 * columns, 2.6 * count), sharex=True, sharey=True)
+    figure, axes = subplots((2.5 * columns, 2.6 * count), count, columns, sharex=True, sharey=True)
     # what lies far out is left out: it would shrink the modes to dots
     reach = 1.35 * np.abs(means).max() + 3 * stddev
     for (name, points), axis in zip(panels.items(), axes.flat, strict=False):

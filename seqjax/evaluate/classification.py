@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import log_softmax
 
 STRENGTHS = (0.01, 0.1, 1.0)  # inverse weights of the penalty on squared weights
 MAX_ITERATIONS = 100
@@ -50,5 +49,7 @@ def logistic_regression(
 
 def _log_probabilities(fitted, rows: np.ndarray) -> np.ndarray:
     # predict_log_proba takes the logarithm of probabilities that may have become 0
+    from scipy.special import log_softmax
+
     scores = fitted.decision_function(rows)
     return log_softmax(np.stack([np.zeros(len(rows)), scores], axis=1) if scores.ndim == 1 else scores, axis=1)

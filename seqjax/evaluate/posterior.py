@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
-from scipy.special import logsumexp
 
 from seqjax.evaluate.likelihood import Sampler, bits_per_dimension, importance_log_likelihood, likelihood_measures
 from seqjax.evaluate.per_example import per_example
@@ -35,6 +34,8 @@ def mutual_information(
     estimate of I_q(n; z) of Hoffman & Johnson 2016, which is at most log N. What is left of the mean KL to the prior,
     KL - I, is KL(q(z) || p(z)): how far the aggregated posterior is from the prior.
     """
+    from scipy.special import logsumexp
+
     means, log_stddevs, draws = (np.asarray(a, np.float64) for a in (means, log_stddevs, draws))
     precisions = np.exp(-2 * log_stddevs)
     # the square of the difference as three terms, two of them matrix products; Gaussian constants drop out

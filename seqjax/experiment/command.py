@@ -21,6 +21,7 @@ from seqjax import checkpoint, parallel, train
 from seqjax.errors import Interrupted, NonFiniteError, SeqjaxError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
+from seqjax.experiment.compiled import keep_compiled_programs
 from seqjax.experiment.loopback import run_on_loopback
 from seqjax.experiment.options import Options, check, parse
 from seqjax.experiment.phases import check_phases, train_phases
@@ -49,6 +50,7 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _all_but_closed_loops
     parallel.use_deterministic_kernels()
+    keep_compiled_programs()
     peers, watch = parallel.ALONE, None
     try:
         description = ast.get_docstring(ast.parse(file.read_text())) or ""

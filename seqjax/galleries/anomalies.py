@@ -1,16 +1,20 @@
 """Figures of scores: how they part anomalies from what is normal, which images they take for what, and when."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import matplotlib as mpl
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from matplotlib.figure import Figure
 
 from seqjax import plots
 from seqjax.evaluate.anomaly import mean_roc_curve
 from seqjax.evaluate.range_auc import stretches
 from seqjax.galleries.latent_images import mosaic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_CLASSES = 10
 EXTREMES = 4  # images of a kind
@@ -20,9 +24,7 @@ MOST_STEPS = 3000  # of a series that is shown
 
 def roc_curves(scores: dict[str, Float[np.ndarray, "N C"]], anomalous: Bool[np.ndarray, "N C"]) -> Figure:
     """Each method's share of detections over that of false alarms, mean over columns; its area is the mean AUROC."""
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(4.6, 4.0), layout="constrained")
-        axis = figure.subplots()
+    figure, ((axis,),) = plots.subplots((4.6, 4.0))
     for name, own in scores.items():
         shares, detections = mean_roc_curve(own, anomalous)
         area = np.trapezoid(detections, shares)
@@ -42,10 +44,8 @@ def score_histograms(
     shown = min(MOST_CLASSES, scores.shape[1])
     columns = min(5, shown)
     rows = -(-shown // columns)
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(2.5 * columns + 0.4, 1.9 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).flat
-    for column, axis in zip(range(shown), axes, strict=False):
+    figure, axes = plots.subplots((2.5 * columns + 0.4, 1.9 * rows + 0.4), rows, columns)
+    for column, axis in zip(range(shown), axes.flat, strict=False):
         own, truth = scores[:, column], anomalous[:, column]
         low, high = np.quantile(own, [0, 0.995])
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
@@ -82,9 +82,8 @@ def scored_series(
     """The series above each method's scores on one axis of time, true anomalies shaded, thresholds dashed."""
     x, anomalous = x[:MOST_STEPS], anomalous[:MOST_STEPS]
     count = 1 + len(scores)
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(10, 1.4 * count + 0.4), layout="constrained")
-        axes = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
+    figure, axes = plots.subplots((10.0, 1.4 * count + 0.4), count, 1, sharex=True)
+    axes = axes[:, 0]
     axes[0].plot(x, linewidth=0.7)
     axes[0].set_ylabel("series")
     for (name, own), axis in zip(scores.items(), axes[1:], strict=True):

@@ -1,9 +1,11 @@
 """Figures made of clusters: where the codes lie, which classes the clusters hold, and what their rows look like."""
 
-import matplotlib as mpl
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
 from seqjax import plots
 from seqjax.evaluate.cluster_scores import matched_classes
@@ -11,6 +13,9 @@ from seqjax.evaluate.embedding_tasks import labels_of
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.galleries.latent_images import mosaic
 from seqjax.types import Split
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAP_ROWS = 3000  # of a map, where more would only cover each other
 MOST_SHOWN = 20  # clusters
@@ -34,18 +39,16 @@ def cluster_figures(stages: Stages, split: Split) -> dict[str, Figure]:
 def embedding_map(stages: Stages, labels: Int[np.ndarray, "N"] | None) -> Figure:
     """The codes of each stage, a column, in two dimensions: above by class, where there are any, below by cluster."""
     rows = ("class", "cluster")[labels is None :]
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(4.2 * len(stages), 3.6 * len(rows)), layout="constrained")
-        axes = figure.subplots(len(rows), len(stages), squeeze=False)
+    figure, axes = plots.subplots((4.2 * len(stages), 3.6 * len(rows)), len(rows), len(stages))
     for (name, (codes, clusters)), column in zip(stages.items(), axes.T, strict=True):
         some = np.random.RandomState(0).permutation(len(codes))[:MAP_ROWS]
         points = plots.first_two_components(codes)[some]
         for row, axis in zip(rows, column, strict=True):
             values = (labels if row == "class" else clusters)[some]
-            palette = mpl.colormaps["tab10" if len(np.unique(values)) <= 10 else "tab20"]
+            colours = plots.palette(values)
             for number, value in enumerate(np.unique(values)):
                 own = points[values == value]
-                colour = palette(number % palette.N)
+                colour = colours(number % colours.N)
                 axis.scatter(*own.T, s=5, alpha=0.6, linewidths=0, color=colour, label=str(value), rasterized=True)
             axis.set_title(f"{name}, by {row}")
             if name == list(stages)[-1] and len(np.unique(values)) <= MOST_SHOWN:
@@ -76,9 +79,13 @@ def cluster_means(clusters: Int[np.ndarray, "N"], split: Split) -> Figure:
     valid = np.arange(x.shape[1])[None, :] < np.asarray(split.fields["length"])[:, None]
     seen = np.broadcast_to(valid[:, :, None], x.shape) & np.asarray(split.fields.get("mask", True))
     columns = min(4, len(numbers))
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(2.4 * columns, 1.7 * -(-len(numbers) // columns)), layout="constrained")
-        axes = figure.subplots(-(-len(numbers) // columns), columns, squeeze=False, sharex=True, sharey=True)
+    figure, axes = plots.subplots(
+        (2.4 * columns, 1.7 * -(-len(numbers) // columns)),
+        -(-len(numbers) // columns),
+        columns,
+        sharex=True,
+        sharey=True,
+    )
     for number, title, axis in zip(numbers, titles, axes.flat, strict=False):
         own = clusters == number
         count = seen[own].sum(axis=0)

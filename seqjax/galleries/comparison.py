@@ -1,12 +1,14 @@
 """Methods side by side: the table of a run as a figure."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from seqjax import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def comparison(metrics: Mapping[str, dict[str, Any]], columns: Sequence[str]) -> Figure:
@@ -20,9 +22,7 @@ def comparison(metrics: Mapping[str, dict[str, Any]], columns: Sequence[str]) ->
     }
     found = {column: rows for column, rows in found.items() if rows}
     names = list(dict.fromkeys(name for rows in found.values() for name in rows))
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(2.5 * len(found) + 1.2, 0.32 * len(names) + 1.0), layout="constrained")
-        axes = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+    figure, (axes,) = plots.subplots((2.5 * len(found) + 1.2, 0.32 * len(names) + 1.0), 1, len(found), sharey=True)
     for (column, rows), axis in zip(found.items(), axes, strict=True):
         places = [names.index(name) for name in rows]
         halves = [one["ci95"] or 0.0 for one in rows.values()]

@@ -1,13 +1,17 @@
 """The figure of a choice by cross-validation."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import matplotlib as mpl
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 
 from seqjax import plots
 from seqjax.evaluate.cross_validation import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LOGARITHMIC = 8  # how many times the least candidate the greatest is at least on such an axis
 
@@ -23,9 +27,7 @@ def error_curve(
 
     Beside them the test errors of all candidates, and baselines as lines across.
     """
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
-        axis = figure.subplots()
+    figure, ((axis,),) = plots.subplots((6.0, 3.4))
     x, chosen = np.asarray(candidates, np.float64), found.chosen
     label = "folds, mean and standard error"
     axis.errorbar(x, found.mean, yerr=found.standard_error, fmt="o-", capsize=3, label=label)

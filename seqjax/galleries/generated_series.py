@@ -1,12 +1,17 @@
 """Figures of generated series beside real ones. Matplotlib without a window; every function returns a figure."""
 
-import matplotlib as mpl
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
+from seqjax import plots
 from seqjax.evaluate.spectra import power_spectrum
-from seqjax.plots import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_FEATURES = 6  # that have a panel of their own
 
@@ -17,9 +22,9 @@ def series_rows(rows: dict[str, Float[np.ndarray, "K T D"]]) -> Figure:
     last = list(rows.values())[-1]
     low, high = float(last.min()), float(last.max())
     margin = 0.08 * (high - low or 1.0)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.15 * count + 1.2, 1.0 * len(rows) + 0.2), layout="constrained")
-        axes = figure.subplots(len(rows), count, squeeze=False, sharex=True, sharey=True)
+    figure, axes = plots.subplots(
+        (1.15 * count + 1.2, 1.0 * len(rows) + 0.2), len(rows), count, sharex=True, sharey=True
+    )
     for (name, series), line in zip(rows.items(), axes, strict=True):
         for axis, one in zip(line, series, strict=False):
             axis.plot(one, linewidth=0.9)
@@ -62,6 +67,5 @@ def spectra(panels: dict[str, Float[np.ndarray, "N T D"]]) -> Figure:
 
 
 def _panels(count: int) -> tuple[Figure, np.ndarray]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.3 * count + 1.6, 2.5), layout="constrained")
-        return figure, figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    figure, axes = plots.subplots((2.3 * count + 1.6, 2.5), 1, count, sharey=True)
+    return figure, axes[0]

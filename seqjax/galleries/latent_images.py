@@ -1,18 +1,23 @@
 """Figures made of examples: samples, reconstructions, traversals and interpolations of a model with latents."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from seqjax import plots
 from seqjax.data.batches import whole
 from seqjax.models import latent_space
 from seqjax.models.vae import VAE
 from seqjax.types import Key, Params, Split
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GAP = 1  # pixels between images
 MAP_ROWS = 5000  # of the latent map, where more would only cover each other
@@ -31,7 +36,7 @@ def mosaic(
     """
     num_rows, num_columns, num_values = values.shape
     side = plots.image_side(num_values)
-    figure = Figure(figsize=(0.55 * num_columns + 0.6, 0.55 * num_rows + 0.5), layout="constrained")
+    figure = plots.blank((0.55 * num_columns + 0.6, 0.55 * num_rows + 0.5))
     if side is None:
         _curves(figure, values, rows, columns)
     else:

@@ -1,11 +1,13 @@
 """Figures made of sequences: what a VAE of sequences draws running freely, and where it puts the test sequences."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Int
-from matplotlib.figure import Figure
 
 from seqjax import plots
 from seqjax.data.music import NUM_KEYS
@@ -14,6 +16,9 @@ from seqjax.data.text import decode, encode
 from seqjax.models import sequence_latents
 from seqjax.models.sequence_vae import SequenceVAE
 from seqjax.types import Key, Params, Split
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Panels = dict[str, np.ndarray]  # by title, each `[T ...]` in the form of `data.sequences`
 
@@ -86,9 +91,7 @@ def _line(found: Sequences, row: Int[np.ndarray, "T"]) -> str:
 
 
 def _curves(panels: Panels) -> Figure:
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(6.4, 1.3 * len(panels)), layout="constrained")
-        axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)
+    figure, axes = plots.subplots((6.4, 1.3 * len(panels)), len(panels), 1, sharex=True, sharey=True)
     for (title, row), axis in zip(panels.items(), axes[:, 0], strict=True):
         axis.plot(row, linewidth=0.9)
         axis.set_title(title)

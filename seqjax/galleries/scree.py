@@ -1,13 +1,17 @@
 """How much of the variance each principal component has."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import matplotlib as mpl
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from seqjax import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def scree(shares: Float[np.ndarray, "K"], *, kept: int, marks: Sequence[float] = (0.9, 0.99)) -> Figure:
@@ -16,9 +20,7 @@ def scree(shares: Float[np.ndarray, "K"], *, kept: int, marks: Sequence[float] =
     marks: of the sum, each with the number of components that reach it.
     """
     numbers, sums = np.arange(1, len(shares) + 1), np.cumsum(shares)
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(7.6, 3.0), layout="constrained")
-        left, right = figure.subplots(1, 2)
+    figure, ((left, right),) = plots.subplots((7.6, 3.0), 1, 2)
     left.bar(numbers, shares, color=np.where(numbers <= kept, "C0", "0.7"))
     left.set(xlabel="component", ylabel="share of the variance")
     right.plot(numbers, sums, "o-", markersize=3)

@@ -1,11 +1,16 @@
 """Figures of series that were told again from their codes."""
 
-import matplotlib as mpl
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from matplotlib.figure import Figure
 
 from seqjax import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_CHANNELS = 4
 
@@ -19,9 +24,7 @@ def told_series(
     """
     count, _, num_channels = truth.shape
     shown = min(num_channels, MOST_CHANNELS)
-    with mpl.rc_context(plots.STYLE):
-        figure = Figure(figsize=(2.6 * count + 1.2, 1.5 * shown + 0.3), layout="constrained")
-        axes = figure.subplots(shown, count, squeeze=False, sharex="col", sharey="row")
+    figure, axes = plots.subplots((2.6 * count + 1.2, 1.5 * shown + 0.3), shown, count, sharex="col", sharey="row")
     for (channel, number), axis in np.ndenumerate(axes):
         steps = slice(0, int(lengths[number]))
         axis.plot(truth[number, steps, channel], color="black", linewidth=0.8, label="truth")

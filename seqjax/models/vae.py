@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from scipy.special import logit
 
 from seqjax import losses, noise
 from seqjax.densities import LOG_SQRT_2_PI, floored, gaussian_kl_of_values, gaussian_log_density_of_values
@@ -288,6 +287,8 @@ def initial(model: VAE, key: Key, mean: Float[np.ndarray, "D"], *, num_condition
     mean: of the training data; as logits, clipped to [.001, .999], where the likelihood is Bernoulli.
     num_conditions: values of the condition, if there is one.
     """
+    from scipy.special import logit
+
     epsilon = tuple(jnp.zeros((1, 1, size)) for size in model.latent_sizes)
     condition = jnp.zeros((1, num_conditions)) if num_conditions else None
     weights = model.init(key, jnp.zeros((1, model.num_values)), epsilon, condition)["params"]
