@@ -241,6 +241,6 @@ def data_in(figure: Path) -> Any:
 
     try:
         with Image.open(figure) as image:
-            return parsed_json(image.text["Description"])
+            return parsed_json(image.info["Description"])
     except (OSError, SyntaxError, ValueError, KeyError, AttributeError, Image.DecompressionBombError):
         return None

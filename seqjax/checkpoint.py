@@ -4,6 +4,7 @@ A checkpoint is a directory `NAME` beside its manifest `NAME.json`. Without a ma
 every file and with every array it is not trusted; nor with links, which may lead anywhere. Names sort by age.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -11,7 +12,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,7 +121,7 @@ def commit(save: PendingSave, *, retention: Retention = Retention()) -> None:  #
         shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _failing_as_unsaved(directory: Path) -> Iterator[None]:
     try:
         yield
@@ -149,14 +149,15 @@ def _require_room(directory: Path, size: int) -> None:
 
 
 def _committed(root: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Checkpoints with a manifest, newest first: a save cut short must not push out one that is good."""
+    """Checkpoints with a manifest, the last one written first: a save cut short must not push out one that is good.
+
+    Not by step: a run that went back behind damaged ones has its newest save before them.
+    """
     found = []
     for directory in checkpoints(root):
-        try:
+        with contextlib.suppress(Untrusted):
             found.append((directory, _manifest(directory)))
-        except Untrusted:
-            continue
-    return found
+    return sorted(found, key=lambda one: one[1]["number"], reverse=True)
 
 
 def _next_number(root: Path) -> int:
@@ -269,6 +270,8 @@ def _manifest(directory: Path) -> dict[str, Any]:
     try:
         if path.is_symlink():
             raise Untrusted("its manifest is a link")
+        if path.exists() and not path.is_file():
+            raise Untrusted("its manifest is no file")
         signed = read_json(path)
         claimed = signed.pop("manifest_sha256")
         written = _content_sha256(signed)
@@ -285,16 +288,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
 
 
 def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray]:
-    found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if not path.is_dir()}
-    links = [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_symlink()]
-    if links:
-        raise Untrusted(f"{links[0]!r} is a link")
-    files = manifest["files"]
-    if set(found) != set(files):
-        raise Untrusted(f"files missing or added: {sorted(set(found) ^ set(files))[0][:100]!r}")
-    for name, digest in files.items():
-        if sha256_of_file(directory / name) != digest:
-            raise Untrusted(f"{name} is not what was written")
+    _require_same_files(directory, manifest["files"])
     from orbax.checkpoint import v1 as ocp
 
     described = manifest["arrays"]
@@ -316,6 +310,24 @@ def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray
     if arrays_sha256(arrays) != manifest["sha256"]:
         raise Untrusted("its arrays are not what was written")
     return arrays
+
+
+def _require_same_files(directory: Path, digests: dict[str, str]) -> None:
+    found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if not path.is_dir()}
+    links = [path for path in directory.rglob("*") if path.is_symlink()]
+    odd = [path for path in found.values() if not path.is_file()]  # a pipe, which one would wait for
+    if links or odd:
+        name = (links or odd)[0].relative_to(directory)
+        raise Untrusted(f"{str(name)!r} is {'a link' if links else 'no file'}")
+    if set(found) != set(digests):
+        raise Untrusted(f"files missing or added: {sorted(set(found) ^ set(digests))[0][:100]!r}")
+    for name, digest in digests.items():
+        try:
+            written = sha256_of_file(found[name])
+        except OSError as error:
+            raise Untrusted(f"{name} cannot be read ({_reason(error)})") from None
+        if written != digest:
+            raise Untrusted(f"{name} is not what was written")
 
 
 def _require_small_chunks(directory: Path, wanted: dict[str, np.ndarray]) -> None:

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from seqjax import checkpoint
 from seqjax.checkpoint import Retention
 from seqjax.errors import CheckpointError, SaveError
+from seqjax.storage import sha256_of_file
 
 
 def tree_of(value: float):
@@ -178,6 +181,41 @@ def test_the_best_and_every_third_outlive_the_newest(tmp_path):
     assert kept(tmp_path) == ["1:1", "1:0"]
     save(tmp_path, 2, phase=1, validation=8.0, newest=1, best=False)
     assert kept(tmp_path) == ["1:2"]
+
+
+def test_a_save_behind_damaged_ones_stays_and_is_found(tmp_path):
+    for number in (20, 50, 70, 80):
+        save(tmp_path, number, newest=4)
+    for number in (70, 80):
+        zero(max((tmp_path / f"0-{number:09d}").rglob("?*"), key=lambda path: path.stat().st_size * path.is_file()))
+    assert restored(tmp_path).details["done"] == 50
+    save(tmp_path, 60, newest=1)
+    assert kept(tmp_path) == ["0:60"]
+    assert restored(tmp_path).details["done"] == 60
+
+
+def test_a_file_that_cannot_be_read_is_passed_over(root, monkeypatch):
+    broken = files_of(root)[0]
+
+    def sha256(path):
+        if path == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return sha256_of_file(path)
+
+    monkeypatch.setattr(checkpoint, "sha256_of_file", sha256)
+    found = restored(root)
+    assert found.details["done"] == 1
+    assert "cannot be read (Input/output error)" in found.skipped[0]
+
+
+@pytest.mark.parametrize("what", ["a file", "the manifest"])
+def test_a_pipe_is_not_waited_for(what, root):
+    path = root / "0-000000002.json" if what == "the manifest" else files_of(root)[0]
+    path.unlink()
+    os.mkfifo(path)
+    found = restored(root)
+    assert found.details["done"] == 1
+    assert "is no file" in found.skipped[0]
 
 
 def test_without_room_nothing_is_touched(root, monkeypatch):

@@ -3,11 +3,13 @@ import math
 
 import pytest
 from fabricated import NOW, ROW, STATE, receipt, store
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from results.rows import ROWS as ALL_ROWS
 from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import checked, confirm, stale, stored
-from results.table import cells, duration, faults, label, markdown, rebuild
+from results.table import cells, data_in, duration, faults, label, markdown, rebuild
 from seqjax.errors import UsageError
 from seqjax.receipt import summary
 
@@ -175,3 +177,15 @@ def test_no_two_numbers_of_a_committed_row_have_the_same_name():
     for row in ALL_ROWS:
         names = [label(name, row.metric) for name in dict.fromkeys((*row.metrics[1:], *row.baselines))]
         assert len(set(names)) == len(names), row.name
+
+
+def test_the_numbers_of_a_figure_are_read_without_its_pixels(tmp_path, monkeypatch):
+    told = PngInfo()
+    told.add_text("Description", '{"a/b": 0.5}')
+    Image.new("L", (4, 4)).save(tmp_path / "a.png", pnginfo=told)
+
+    def load(image):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert data_in(tmp_path / "a.png") == {"a/b": 0.5}
