@@ -54,7 +54,8 @@ def palette(values: np.ndarray) -> Any:
 
 def learning_curves(rows: Sequence[dict[str, Any]], phases: Sequence[str]) -> Figure:
     """Each metric of `metrics.jsonl` over the steps: the mean over seeds, and a band from the least to the greatest."""
-    names = list(dict.fromkeys(n for row in rows for n in row if isinstance(row[n], list) and n != "validation"))
+    lists = (name for row in rows for name, value in row.items() if isinstance(value, list))
+    names = list(dict.fromkeys(name for name in lists if name not in ("validation", "skipped")))
     norms = [n for n in names if n.endswith("gradient_norm")]  # each player of several has its own
     # a single term is the loss itself: one panel says it
     terms = [n for n in names if n not in ("loss", *norms) and any(r.get(n) != r.get("loss") for r in rows)]

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from seqjax.errors import UsageError
 
 LOCK = ".seqjax-lock"
 LARGEST_JSON = 2**24  # bytes, more than any file of this project has; one that is not ours must not fill the memory
+LARGEST_LINES = 2**30  # bytes of a file of JSON lines
 LONGEST_INTEGER = 300  # digits: with more a whole number is none of floating point
 
 
@@ -68,6 +70,20 @@ def read_json(path: Path, **hooks: Callable[[Any], Any]) -> Any:
     """Raises OSError where the file cannot be read, and ValueError as `parsed_json` does."""
     with path.open("rb") as file:
         return parsed_json(file.read(LARGEST_JSON + 1), **hooks)
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file of JSON lines; a last one without its end, which a crash cut short, is left out.
+
+    Raises OSError where the file cannot be read, and ValueError for what is no file (a pipe, a device) or too large.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("is no file")
+        if os.fstat(file.fileno()).st_size > LARGEST_LINES:
+            raise ValueError(f"is larger than {LARGEST_LINES} bytes")
+        whole, _, _ = file.read(LARGEST_LINES).rpartition(b"\n")
+    return whole.splitlines()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -59,11 +59,13 @@ Metrics = dict[str, Array]
 
 
 class Learner(NamedTuple):
-    """`init(key) -> state`; `step(state, batch, *, axis_name=None, shards=None) -> (state, metrics)`, a scan body.
+    """`init(key) -> state`; `step(state, batch, *, axis_name=None, shards=None, guarded=True) -> (state, metrics)`, a
+    scan body.
 
     With `axis_name` the batch is this device's share and the step averages over that axis; `None` means global arrays.
     With `shards` it computes so many parts of its batch apart and adds up those of all devices in a fixed order, so
-    that the bits do not depend on the number of devices.
+    that the bits do not depend on the number of devices. Unless it is `guarded` it also makes an update that is not
+    finite.
     """
 
     init: Callable[[Key], TrainState]

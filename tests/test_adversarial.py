@@ -157,6 +157,19 @@ def test_weights_are_clipped_after_the_update():
     assert state.params["critic"] == pytest.approx(-0.01)
 
 
+def test_an_update_of_one_player_that_is_not_finite_moves_none():
+    players = {"one": mean_seeking(1), "other": mean_seeking(1)._replace(optimizer=optax.scale(float("inf")))}
+    learner = train.adversarial(players)
+    state = learner.init(jax.random.key(0))
+    rows = {"x": jnp.full(4, -3.0), "index": jnp.arange(4)}
+    after, _ = learner.step(state, rows)
+    assert jax.tree.map(float, after.params) == jax.tree.map(float, state.params)
+    assert int(after.extra["skipped"]["total"]) == 1
+    made, _ = learner.step(state, rows, guarded=False)
+    assert not np.isfinite(made.params["other"])
+    assert made.params["one"] != state.params["one"]
+
+
 def test_what_is_not_finite_for_one_player_moves_neither():
     step, state = started()
     state, _ = step(state, batch())

@@ -168,6 +168,19 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
     assert {k: int(v) for k, v in state.extra["skipped"].items()} == {"total": 1, "in_a_row": 0, "longest": 1}
 
 
+@pytest.mark.parametrize("spoilt", ["inf", "nan"])
+def test_an_update_that_is_not_finite_is_not_made_and_is_counted(spoilt):
+    one = learner(optimizer=optax.scale(float(spoilt)))
+    state = one.init(jax.random.key(0))
+    step = jax.jit(one.step, static_argnames="guarded")
+    after, metrics = step(state, whole_batch())
+    assert np.isfinite(metrics["gradient_norm"])
+    np.testing.assert_array_equal(after.params["w"], state.params["w"])
+    assert int(after.extra["skipped"]["total"]) == 1
+    made, _ = step(state, whole_batch(), guarded=False)
+    assert not np.isfinite(made.params["w"]).any()
+
+
 def test_every_array_moves():
     one = learner()
     state = one.init(jax.random.key(0))

@@ -18,7 +18,7 @@ import numpy as np
 
 import seqjax
 from seqjax import checkpoint, parallel, train
-from seqjax.errors import Interrupted, NonFiniteError, SeqjaxError, UsageError
+from seqjax.errors import CheckpointError, Interrupted, NonFiniteError, SeqjaxError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.compiled import keep_compiled_programs
@@ -36,6 +36,7 @@ from seqjax.storage import locked, write_atomically
 from seqjax.types import Experiment
 
 Build = Callable[[Any], Experiment]
+STOPPED_BEFORE_TRAINING = "stopped by a signal before training.\nRun the same command to begin it, or to continue."
 STOPPED_AFTER_TRAINING = "stopped by a signal after training, which is saved.\nRun the same command to evaluate it."
 
 
@@ -53,16 +54,17 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
     keep_compiled_programs()
     peers, watch = parallel.ALONE, None
     try:
-        description = ast.get_docstring(ast.parse(file.read_text())) or ""
-        config, options = parse(config_type, description, f"python -m experiments.{file.stem}", args, smoke=smoke)
-        check(options)
-        if options.replay is not None:
-            sys.exit(0 if replay(options.replay, file.stem, config_type, build) else NonFiniteError.exit_code)
-        if starts_others(options):
-            sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
-        parallel.use_host_devices(options.host_devices)
-        peers, watch = met(options)
-        run(config, build, options, smoke=smoke, peers=peers, watch=watch)
+        with signals_raise(Interrupted(STOPPED_BEFORE_TRAINING)):
+            description = ast.get_docstring(ast.parse(file.read_text())) or ""
+            config, options = parse(config_type, description, f"python -m experiments.{file.stem}", args, smoke=smoke)
+            check(options)
+            if options.replay is not None:
+                sys.exit(0 if replay(options.replay, file.stem, config_type, build) else NonFiniteError.exit_code)
+            if starts_others(options):
+                sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
+            parallel.use_host_devices(options.host_devices)
+            peers, watch = met(options)
+            run(config, build, options, smoke=smoke, peers=peers, watch=watch)
         code = 0
     except BaseException as error:  # whatever it is, the other processes are not to wait for this one
         code = told(error, file.stem, peers, watch)
@@ -104,6 +106,8 @@ def run(
         raise UsageError(f"--fork {options.fork}: is the new run itself; name another --run-dir.")
     experiment = build(config)
     check_phases(experiment, plan)
+    if options.fork is not None:
+        _require_origin(options.fork, description, experiment)
     description |= {"data_sha256": experiment.data.sha256}
     _require_the_same(peers, description)
     code = code_sha256(file, Path(seqjax.__file__).parent)
@@ -162,6 +166,29 @@ def run(
         return peers.from_first("receipt", finished)
 
 
+def _require_origin(origin: Path, description: dict[str, Any], experiment: Experiment) -> None:
+    """Raises UsageError where the run to begin with is of another experiment or other seeds, or further than this one
+    goes, and CheckpointError where it has no checkpoint; before there is a directory of the new one.
+    """
+    found = rundir.read_description(origin)
+    plans = (found["plan"], description["plan"])
+    for name, there, here in (
+        ("experiment", found["experiment"], description["experiment"]),
+        *((name, *(plan[name] for plan in plans)) for name in ("seed", "seeds")),
+    ):
+        if there != here:
+            raise UsageError(f"--fork {origin}: {name} is {there} there and {here} here.\nAsk for the same.")
+    saved = checkpoint.checkpoints(origin / "checkpoints")
+    if not saved:
+        raise CheckpointError(f"--fork {origin}: holds no checkpoint yet.")
+    index, step = checkpoint.numbers(saved[0])
+    if index < len(experiment.phases) and step > experiment.phases[index].steps:
+        raise UsageError(
+            f"--fork {origin}: stands at step {step} of phase {experiment.phases[index].name}, which has"
+            f" {experiment.phases[index].steps} here.\nAsk for at least as many."
+        )
+
+
 def _require_the_same(peers: Peers, description: dict[str, Any]) -> None:
     """Raises UsageError in a process whose command line or data are not those of the first."""
     theirs = peers.from_first("description", lambda: description)
@@ -173,17 +200,18 @@ def _require_the_same(peers: Peers, description: dict[str, Any]) -> None:
 
 def _measured(session: Session, trained: runs.Run, metrics: dict[str, Any], code: str) -> dict[str, Any]:
     """What a receipt says besides the description of its run."""
-    experiment = session.experiment
+    experiment, seeds = session.experiment, session.plan.seeds
+    skipped = rundir.skipped_steps(rundir.read_metrics(session.run_dir), seeds)
     return {
         "metrics": metrics,
-        "skipped": np.asarray(trained.states.extra["skipped"]["total"]).tolist(),
+        "skipped": np.sum(list(skipped.values()), axis=0, dtype=int).tolist() if skipped else [0] * seeds,
         "steps": [int(step) for step in np.asarray(trained.states.step)],
         "state_sha256": checkpoint.tree_sha256(trained),
         "data": experiment.data.name,
         "data_sha256": experiment.data.sha256,
         "code_sha256": code,
         **({} if experiment.instruments is None else {"instruments": experiment.instruments()}),
-        "health": _health(experiment, metrics, trained),
+        "health": _health(experiment, metrics, trained, skipped),
         "versions": versions(),
         "device": device_name(),
         "compile_s": round(session.timing.get("compile_s", 0.0), 3),
@@ -258,13 +286,15 @@ def _smoke_metrics_or_none(config: Any, build: Build, smoke: dict[str, Any]) -> 
         return None
 
 
-def _health(experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run) -> str:
+def _health(
+    experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run, skipped: dict[int, list[int]]
+) -> str:
+    """skipped: how many steps of each phase each seed has skipped; more than half of them are no training."""
     values = [value for measure in metrics.values() for value in measure["per_seed"]]
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(trained.states.params)]
     if not all(map(math.isfinite, values)) or not all(np.isfinite(leaf).all() for leaf in leaves):
         return "diverged"
-    skipped = np.asarray(trained.states.extra["skipped"]["total"])
-    if (2 * skipped > np.asarray(trained.states.step)).any():
+    if any(2 * count > experiment.phases[phase].steps for phase, counts in skipped.items() for count in counts):
         return "diverged"
     return "ok" if experiment.health is None else experiment.health(metrics)
 

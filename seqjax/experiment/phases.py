@@ -1,6 +1,5 @@
 """Training: phase after phase, chapter after chapter, with a line of metrics and perhaps a checkpoint after each."""
 
-import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from seqjax.experiment.state import (
     refreshed,
     save,
     start_phase,
+    windows,
 )
 from seqjax.types import Experiment, Phase, TrainState
 
@@ -91,7 +91,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     run = on_mesh(run, layout)
     peers, pending, saved_at = session.peers, None, time.monotonic()
     done = saved = int(run.done)  # what comes in was found as a checkpoint, or has just become one
-    active, unwritten = _active(run, plan.seeds), []
+    active, skipped, unwritten = _active(run, plan.seeds), _skipped_so_far(run, plan.seeds), []
     with session.reporter(phase.name, done) as report, ThreadPoolExecutor(1) as saver:
         while done < phase.steps and active.any():
             count = min(phase.chapter_steps, phase.steps - done)
@@ -103,7 +103,10 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             rows = metric_rows(int(run.phase), done, count, log_every, metrics, active)
             scores = np.asarray(parallel.local(scores))[: plan.seeds]
             rows[-1]["validation"] = [float(s) if a else None for s, a in zip(scores, active, strict=True)]
-            done, active = done + count, _active(run, plan.seeds)
+            now_skipped = _skipped_so_far(run, plan.seeds)
+            if (now_skipped > skipped).any():
+                rows[-1]["skipped"] = (now_skipped - skipped).tolist()
+            done, active, skipped = done + count, _active(run, plan.seeds), now_skipped
             if peers.is_first:
                 unwritten = _unwritten(session, unwritten, rows)
             report(done, phase.steps, _means(rows[-1]))
@@ -222,16 +225,25 @@ def _chapter(
 def metric_rows(
     phase: int, done: int, count: int, log_every: int, metrics: dict[str, np.ndarray], active: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Means over windows of `log_every` steps, one line each, as lists over seeds: null for those that stand still."""
+    """Means over windows of `log_every` steps, one line each, as lists over seeds: null for those that stand still.
+
+    What is not finite is left out of the means, which are null where nothing is left.
+    """
     rows = []
-    for start in range(0, count, log_every):
-        stop = min(start + log_every, count)
-        row: dict[str, Any] = {"phase": phase, "step": done + stop}
+    for start, end in windows(done, count, log_every):
+        row: dict[str, Any] = {"phase": phase, "step": end}
         for name, values in metrics.items():
-            means = values[:, start:stop].mean(axis=1, dtype=np.float64)
+            own = values[:, start - done : end - done]
+            finite = np.isfinite(own)
+            sums, number = np.where(finite, own, 0).sum(axis=1, dtype=np.float64), finite.sum(axis=1)
+            means = np.divide(sums, number, out=np.full(len(sums), np.nan), where=number > 0)
             row[name] = [float(v) if a else None for v, a in zip(means, active, strict=True)]
         rows.append(row)
     return rows
+
+
+def _skipped_so_far(run: Run, count: int) -> np.ndarray:
+    return np.asarray(parallel.local(run.states.extra["skipped"]["total"]))[:count]
 
 
 def _means(row: dict[str, Any]) -> dict[str, float]:
@@ -253,14 +265,17 @@ def _stop_on_non_finite(run: Run, active: np.ndarray, session: Session) -> None:
     ]
     if not stuck:
         return
-    first, look = stuck[0], ""
     whole = off_mesh(run, session.plan.seeds)
-    step = int(np.asarray(whole.states.step)[session.plan.seed_range.index(first)])
+    steps = {seed: int(np.asarray(whole.states.step)[session.plan.seed_range.index(seed)]) for seed in stuck}
+    began = ", ".join(f"seed {seed} up to step {step}" for seed, step in steps.items())
+    look = ""
     if session.peers.is_first:
-        with contextlib.suppress(SaveError):
+        try:
             look = f", --replay {session.run_dir}@{flight.record(session, whole, stuck)} to see where it began"
+        except SaveError as error:
+            say(f"no flight record: {str(error).splitlines()[0]}")
     raise NonFiniteError(
-        f"seed {first}: loss or gradient not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row up to step {step}; "
+        f"loss, gradient or update not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row: {began}; "
         f"the last good checkpoint stays in {session.run_dir}.\n"
         f"Lower --learning-rate or set --clip-norm, with a new --run-dir{look}."
     )

@@ -1,5 +1,6 @@
 """One step of a run once more, operation by operation: what it was given, and where its values cease to be finite."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def replay(target: str, name: str, config_type: type, build: Callable[[Any], Exp
     """Runs the step that follows step S of a run, for `target` `RUN@S`, and says what it gave; whether it was finite.
 
     It begins from the flight record or the checkpoint at S, else from the newest one before S, of the newest phase that
-    has one; the steps between are run again first. Nothing is written.
+    has one; the steps between are run again first. From a record each of its seeds is run at its own step. Nothing is
+    written.
     Raises UsageError for what names no step of such a run, and CheckpointError where nothing before it can be trusted.
     """
     run_dir, step = _parsed(target)
@@ -39,10 +41,22 @@ def replay(target: str, name: str, config_type: type, build: Callable[[Any], Exp
     seeds = range(plan["seed"], plan["seed"] + plan["seeds"])
     found = _before(run_dir, step, runs.abstract_runs(experiment, seeds))
     phase = experiment.phases[int(found.tree.phase)]
-    chosen = [seed for seed in seeds if str(seed) in found.details.get("seeds", map(str, seeds))]
+    if step >= phase.steps:
+        raise UsageError(
+            f"--replay {target}: phase {phase.name} has {phase.steps} steps, expected 0 to {phase.steps - 1}."
+        )
     say(f"phase {phase.name}, from step {int(found.tree.done)} of {run_dir}")
-    finite = [_one_seed(phase, experiment, found.tree, seeds.index(seed), seed, step) for seed in chosen]
+    own_steps = _recorded_steps(found, step) or dict.fromkeys(seeds, step)
+    finite = [_one_seed(phase, experiment, found.tree, seeds.index(seed), seed, own) for seed, own in own_steps.items()]
     return all(finite)
+
+
+def _recorded_steps(found: checkpoint.Restored, step: int) -> dict[int, int]:
+    """The step of each seed that a record is about; nothing where it is none, or of an earlier step."""
+    match found.details:
+        case {"done": int(done), "seeds": dict(recorded)} if done == step:
+            return {int(seed): int(one["step"]) for seed, one in recorded.items()}
+    return {}
 
 
 def _parsed(target: str) -> tuple[Path, int]:
@@ -83,22 +97,36 @@ def _one_seed(phase: Phase, experiment: Experiment, run: runs.Run, position: int
 
     # on one device and as one shard: where the run had several its sums may differ in the last bits
     forward = jax.jit(lambda state: phase.learner.step(state, batch_of(state))[0])
+    every = phase.refresh_every or phase.chapter_steps
     while int(state.step) < step:
         state = forward(state)
+        if phase.refresh is not None and int(state.step) % every == 0:
+            state = phase.refresh(state, experiment.data.train)
     batch = jax.jit(batch_of)(state)
     say(f"seed {seed}, step {step}: {_shown_batch(batch)}")
 
-    def metrics_of(given: dict[str, Any]) -> dict[str, Any]:
-        return phase.learner.step(given["state"], given["batch"])[1]
+    def stepped(given: dict[str, Any]) -> dict[str, Any]:
+        after, metrics = phase.learner.step(given["state"], given["batch"], guarded=False)
+        return {"metrics": metrics, "params": after.params}
 
-    origins = first_non_finite(metrics_of, {"state": state, "batch": batch})
+    given = {"state": state, "batch": batch}
+    origins = first_non_finite(stepped, given)
     if not origins:
-        values = metrics_of({"state": state, "batch": batch})
+        values = stepped(given)["metrics"]
         say("  all finite: " + ", ".join(f"{name} {float(value):.5g}" for name, value in values.items()))
-    for origin in dict.fromkeys(origins.values()):
-        names = [path[2:-2] for path, other in origins.items() if other == origin]
+    measures = {path: origin for path, origin in origins.items() if path.startswith("['metrics']")}
+    # what is wrong with the measures is wrong with all parameters after it
+    shown = measures or origins
+    for origin in dict.fromkeys(shown.values()):
+        names = [_shown_path(path) for path, other in shown.items() if other == origin]
         say(f"  not finite: {', '.join(names)}\n  first: {origin}")
     return not origins
+
+
+def _shown_path(path: str) -> str:
+    """`['metrics']['loss']` as `loss`, `['params']['dense']['kernel']` as `params dense kernel`."""
+    parts = re.findall(r"\['?([^'\]]+)'?\]|\.(\w+)", path.removeprefix("['metrics']"))
+    return " ".join(bracketed or dotted for bracketed, dotted in parts)
 
 
 def _shown_batch(batch: Batch) -> str:

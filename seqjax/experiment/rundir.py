@@ -1,20 +1,25 @@
 """A run directory: whose it is, and its lines of metrics."""
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seqjax.errors import SaveError, UsageError
-from seqjax.storage import LOCK, parsed_json, read_json, write_atomically
+from seqjax.storage import LOCK, parsed_json, read_json, whole_lines, write_atomically
 
+PUT_BACK = "Put it back from a copy, or start again with another --run-dir."
+MOST_SEEDS = 2**16  # of a run: those that `config.json` says it has must not fill the memory
+OWN = ("checkpoints", "config.json", "figures", "flight", "metrics.jsonl", "receipt.json", LOCK)
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
 # reproducible
-MOST_SEEDS = 2**16  # of a run: those that `config.json` says it has must not fill the memory
 KEPT = "seed_plan"  # whatever suits the devices that it goes on with
 TOPOLOGY = ("devices", "seed_devices", "processes", "platform", "driver")
 
@@ -26,7 +31,7 @@ def described(name: str, config: Any, plan: dict[str, Any]) -> dict[str, Any]:
 
 def default_run_dir(description: dict[str, Any]) -> Path:
     """`runs/NAME/DATASET-HASH`, so that the same command finds the same run again, on whatever devices."""
-    plan = {name: value for name, value in description["plan"].items() if name not in TOPOLOGY}
+    plan = {name: value for name, value in description["plan"].items() if name not in (*TOPOLOGY, KEPT)}
     digest = hashlib.sha256(json.dumps(description | {"plan": plan}, sort_keys=True).encode()).hexdigest()[:8]
     dataset = Path(str(description["config"].get("dataset", "run"))).stem
     return Path("runs") / description["experiment"] / f"{dataset}-{digest}"
@@ -45,6 +50,12 @@ def make_directory(run_dir: Path) -> None:
             )
         if held:
             read_description(run_dir)
+        links = [name for name in OWN if (run_dir / name).is_symlink()]
+        if links:
+            raise UsageError(
+                f"--run-dir {run_dir}: {links[0]} is a link, and what it leads to is not the run's own.\n"
+                "Put what it leads to in its place, or name another directory."
+            )
         (run_dir / LOCK).touch()
     except OSError as error:
         reason = error.strerror or error
@@ -132,16 +143,27 @@ def append_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         if size is not None:
-            os.truncate(path, size)
-        raise SaveError(f"{path}: cannot be written ({error.strerror}).\n{SaveError.ADVICE}") from None
+            with contextlib.suppress(OSError):  # of a disk that has become read-only
+                os.truncate(path, size)
+        raise _unsaved(path, error) from None
 
 
 def sync_metrics(run_dir: Path) -> None:
-    """Makes the lines written so far survive a power cut, as a checkpoint that follows them does."""
+    """Makes the lines written so far survive a power cut, as a checkpoint that follows them does.
+
+    Raises SaveError where the disk cannot take them.
+    """
     path = run_dir / "metrics.jsonl"
     if path.exists():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unsaved(path, error) from None
+
+
+def _unsaved(path: Path, error: OSError) -> SaveError:
+    return SaveError(f"{path}: cannot be written ({error.strerror}).\n{SaveError.ADVICE}")
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -152,34 +174,56 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
     if not path.exists():
         return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    try:
+        lines = whole_lines(path)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}, expected lines of metrics.\n{PUT_BACK}") from None
     rows = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             row = parsed_json(line)
             rows.append(row | {"phase": int(row["phase"]), "step": int(row["step"])})
         except (ValueError, KeyError, TypeError, OverflowError):
             raise UsageError(
-                f"{path}: line {number} is not a line of metrics, so the file has been changed or damaged.\n"
-                "Put it back from a copy, or start again with another --run-dir."
+                f"{path}: line {number} is not a line of metrics, so the file has been changed or damaged.\n{PUT_BACK}"
             ) from None
     return rows
 
 
-def rewind_metrics(run_dir: Path, phase: int, step: int) -> None:
-    """Drops the lines after a checkpoint, which the continued run will write again."""
-    write_metrics(run_dir, metrics_until(run_dir, phase, step))
+def metrics_until(
+    run_dir: Path, phase: int, step: int, ends: Sequence[Sequence[int]] | None = None
+) -> list[dict[str, Any]]:
+    """The lines up to a checkpoint. Raises UsageError when some are missing, or are there twice.
 
-
-def metrics_until(run_dir: Path, phase: int, step: int) -> list[dict[str, Any]]:
-    """The lines up to a checkpoint. Raises UsageError when some are missing."""
+    ends: the steps of each phase at which a line stands, in order; a phase before may have ended early.
+    """
     rows = [row for row in read_metrics(run_dir) if (row["phase"], row["step"]) <= (phase, step)]
-    if step > 0 and (not rows or (rows[-1]["phase"], rows[-1]["step"]) != (phase, step)):
+    places = [(row["phase"], row["step"]) for row in rows]
+    wrong = step > 0 and (not places or places[-1] != (phase, step))
+    if ends is None:
+        wrong |= any(b <= a for a, b in itertools.pairwise(places))
+    else:
+        for index in range(phase + 1):
+            found = [step for of, step in places if of == index]
+            # a phase that comes before has at least begun
+            wrong |= found != list(ends[index][: len(found)]) or (index < phase and bool(ends[index]) and not found)
+        wrong |= places != sorted(places)
+    if wrong:
         raise UsageError(
-            f"{run_dir}: metrics.jsonl lacks lines up to step {step}, where the checkpoint stands.\n"
-            "Put it back from a copy, or start again with another --run-dir."
+            f"{run_dir}: metrics.jsonl lacks lines before step {step} of phase {phase}, where the checkpoint stands, or"
+            f" has some twice.\n{PUT_BACK}"
         )
     return rows
+
+
+def skipped_steps(rows: list[dict[str, Any]], seeds: int) -> dict[int, list[int]]:
+    """How many steps of each phase each seed has skipped because their values were not finite."""
+    skipped: dict[int, list[int]] = {}
+    for row in rows:
+        counts = skipped.setdefault(row["phase"], [0] * seeds)
+        for position, count in enumerate(row.get("skipped", [])):
+            counts[position] += count
+    return skipped
 
 
 def write_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,9 @@
 """What a run needs beside its arrays: the plan its bits depend on, where it lives, when it saves and stops."""
 
+import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -124,30 +127,52 @@ def make_session(
 def stop_signals() -> Iterator[Any]:
     """A function that says whether SIGTERM or SIGINT has come; a second one ends the process at once."""
     received: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        if received:
-            raise SystemExit(128 + number)
-        received.append(number)
-
-    previous = {number: signal.signal(number, handler) for number in SIGNALS}
+    previous = {number: signal.signal(number, lambda number, frame: received.append(number)) for number in SIGNALS}
     try:
-        yield lambda: bool(received)
+        with _second_signal_ends():
+            yield lambda: bool(received)
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
 
 
 @contextmanager
+def _second_signal_ends() -> Iterator[None]:
+    """Not by a handler: those have to wait until the main thread has come back from a program of the device."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def watch() -> None:
+        seen = 0
+        while number := reader.recv(1):
+            seen += number[0] in SIGNALS
+            if seen == 2:
+                os._exit(128 + number[0])
+
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        writer.close()
+        watcher.join()
+        reader.close()
+
+
+@contextmanager
 def signals_raise(error: Interrupted) -> Iterator[None]:
     """For what may be broken off anywhere and begun again: a signal raises `error` there and then.
 
-    The handlers of `stop_signals`, within which this is used, take note of the signal first.
+    The handlers of `stop_signals`, where this is used within, take note of the signal first.
     """
     outer = {number: signal.getsignal(number) for number in SIGNALS}
 
     def handler(number: int, frame: Any) -> None:
-        outer[number](number, frame)
+        noted = outer[number]
+        if callable(noted) and noted is not signal.default_int_handler:
+            noted(number, frame)
         raise error
 
     for number in SIGNALS:

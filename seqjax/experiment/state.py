@@ -261,11 +261,27 @@ def _restored_or_started(session: Session) -> Run:
     run = restored.tree
     elapsed = restored.details.get("elapsed_s")
     session.timing["earlier_s"] = float(elapsed) if isinstance(elapsed, int | float) else 0.0
-    rundir.rewind_metrics(run_dir, int(run.phase), int(run.done))
+    # the lines after the checkpoint are written again
+    ends = [line_steps(phase, session.plan.log_every) for phase in experiment.phases]
+    rundir.write_metrics(run_dir, rundir.metrics_until(run_dir, int(run.phase), int(run.done), ends))
     say(f"continues {run_dir} at phase {experiment.phases[int(run.phase)].name}, step {int(run.done)}")
     for line in _changed_since(restored.details.get("made_by"), session.made_by):
         say(f"continues with {line}")
     return run
+
+
+def line_steps(phase: Phase, log_every: int | None) -> list[int]:
+    """The steps of a phase at which a line of metrics stands, where it is not ended early."""
+    return [
+        end
+        for done in range(0, phase.steps, phase.chapter_steps)
+        for _, end in windows(done, min(phase.chapter_steps, phase.steps - done), log_every or phase.chapter_steps)
+    ]
+
+
+def windows(done: int, count: int, log_every: int) -> list[tuple[int, int]]:
+    """First step and end of each line of metrics in a chapter of `count` steps that follows `done` steps."""
+    return [(start, min(start + log_every, done + count)) for start in range(done, done + count, log_every)]
 
 
 def _changed_since(saved: Any, now: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from jax import Array, lax
 from jaxtyping import Float, PyTree
 
 from seqjax.errors import UsageError, require
-from seqjax.train.learner import Aux, Gradients, means, none_skipped, over_shards, stepped
+from seqjax.train.learner import Aux, Gradients, all_finite, means, none_skipped, over_shards, stepped
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 AdversarialLoss = Callable[..., tuple[Float[Array, "B"], Aux]]
@@ -56,8 +56,9 @@ def adversarial(
         makes one update a step.
     extra: `params -> entries of state.extra` at the start.
 
-    A step in which any player's loss or gradient is not finite leaves all players as they were, and is counted in
-    `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a batch that cannot be dealt out.
+    A step in which any player's loss, gradient or new parameters are not finite leaves all players as they were, and is
+    counted in `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a batch that cannot be
+    dealt out.
     """
     require(len(players) >= 1, "players", list(players), "at least one")
     for name, player in players.items():
@@ -128,7 +129,12 @@ def adversarial(
         return now, jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics)
 
     def step(
-        state: TrainState, batch: Batch, *, axis_name: str | None = None, shards: int | None = None
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+        shards: int | None = None,
+        guarded: bool = True,
     ) -> tuple[TrainState, Metrics]:
         shared = {"axis_name": axis_name, "shards": shards}
         key = jax.random.fold_in(state.key, state.step)
@@ -145,8 +151,9 @@ def adversarial(
                 for name, decay in with_average.items()
             }
         watched = [metrics[f"{name}_{metric}"] for name in players for metric in ("loss", "gradient_norm")]
-        finite = jnp.isfinite(jnp.stack(watched)).all()
-        return stepped(finite, state, lambda: (now.params, now.opt_state, new_extra)), metrics
+        finite = jnp.isfinite(jnp.stack(watched)).all() & all_finite(now.params)
+        moved_on = (now.params, now.opt_state, new_extra, jnp.bool(True))
+        return stepped(finite, state, lambda: moved_on, guarded=guarded), metrics
 
     return Learner(init_state, step)
 

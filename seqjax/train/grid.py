@@ -64,12 +64,21 @@ def grid(
         )
 
     def step(
-        state: TrainState, batch: Batch, *, axis_name: str | None = None, shards: int | None = None
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+        shards: int | None = None,
+        guarded: bool = True,
     ) -> tuple[TrainState, Metrics]:
         def one_point(point: tuple) -> tuple[tuple, Metrics]:
             params, opt_state, own = point
             after, metrics = learner.step(
-                TrainState(params, opt_state, state.step, state.key, own), batch, axis_name=axis_name, shards=shards
+                TrainState(params, opt_state, state.step, state.key, own),
+                batch,
+                axis_name=axis_name,
+                shards=shards,
+                guarded=guarded,
             )
             return (after.params, after.opt_state, after.extra), metrics
 

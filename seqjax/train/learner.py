@@ -99,20 +99,31 @@ def _tree_mean(values: Array) -> Array:
     return values[0] / count
 
 
-def stepped(
-    finite: Bool[Array, ""],
-    state: TrainState,
-    moved: Callable[[], tuple[Params, PyTree[Array], dict[str, PyTree[Array]]]],
-) -> TrainState:
+Moved = tuple[Params, PyTree[Array], dict[str, PyTree[Array]], Bool[Array, ""]]
+
+
+def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
+    """Whether there is neither NaN nor infinity in any array."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def stepped(finite: Bool[Array, ""], state: TrainState, moved: Callable[[], Moved], *, guarded: bool) -> TrainState:
     """The state one step on: parameters, optimiser and entries as `moved` where the step is finite, else the old ones
     and one more skipped step.
+
+    moved: gives also whether the update itself was finite, and has not made it where not; such a step is skipped, too.
+    guarded: `False` takes whatever `moved` gives, to look at.
     """
-    # a branch and no selection: an optimiser in `moved` works in place, without the old arrays beside the new ones
-    params, opt_state, extra = lax.cond(finite, moved, lambda: (state.params, state.opt_state, dict(state.extra)))
+    if guarded:
+        # a branch and no selection: an optimiser in `moved` works in place, without the old arrays beside the new ones
+        kept = (state.params, state.opt_state, dict(state.extra), jnp.bool(False))
+        params, opt_state, extra, taken = lax.cond(finite, moved, lambda: kept)
+    else:
+        params, opt_state, extra, taken = moved()
     skipped = state.extra["skipped"]
-    in_a_row = jnp.where(finite, 0, skipped["in_a_row"] + 1)
+    in_a_row = jnp.where(taken, 0, skipped["in_a_row"] + 1)
     extra["skipped"] = {
-        "total": skipped["total"] + jnp.where(finite, 0, 1),
+        "total": skipped["total"] + jnp.where(taken, 0, 1),
         "in_a_row": in_a_row,
         "longest": jnp.maximum(skipped["longest"], in_a_row),
     }

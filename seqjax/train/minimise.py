@@ -9,7 +9,7 @@ from jax import Array, lax
 from jaxtyping import Float, PyTree
 
 from seqjax.errors import UsageError, require
-from seqjax.train.learner import Aux, Gradients, means, none_skipped, over_shards, stepped
+from seqjax.train.learner import Aux, Gradients, Moved, all_finite, means, none_skipped, over_shards, stepped
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 Loss = Callable[[Params, Batch, Key, TrainState], tuple[Float[Array, "B"], Aux]]
@@ -34,7 +34,8 @@ def minimise(
         no program is compiled for; the optimiser is handed it too (see `scaled_by_hyper`, and `grid` for many values).
 
     A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
-    `state.extra["skipped"]`: in all, in a row, and in the longest row.
+    `state.extra["skipped"]`: in all, in a row, and in the longest row. One whose update alone is not finite leaves the
+    parameters, and is counted, too.
     """
 
     require(accumulate >= 1, "accumulate", accumulate, "at least 1")
@@ -83,7 +84,12 @@ def minimise(
         return grads, metrics, {}
 
     def step(
-        state: TrainState, batch: Batch, *, axis_name: str | None = None, shards: int | None = None
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+        shards: int | None = None,
+        guarded: bool = True,
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
 
@@ -93,16 +99,21 @@ def minimise(
         grads, metrics, new_extra = over_shards(compute, state, batch, axis_name=axis_name, shards=shards)
         metrics["gradient_norm"] = optax.tree.norm(grads)
 
-        def moved() -> tuple[Params, PyTree, dict[str, PyTree]]:
+        def moved() -> Moved:
             scalars = {"hyper": state.extra["hyper"]} if "hyper" in state.extra else {}
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **scalars)
-            params = optax.apply_updates(state.params, updates)
+            # what too large a step, or a division by nothing, makes of a gradient that is finite
+            sound = all_finite(updates)
+            if guarded:
+                params = lax.cond(sound, lambda: optax.apply_updates(state.params, updates), lambda: state.params)
+            else:
+                params = optax.apply_updates(state.params, updates)
             extra = state.extra | new_extra
             if ema_decay is not None:
                 extra["ema"] = optax.incremental_update(params, state.extra["ema"], 1.0 - ema_decay)
-            return params, opt_state, extra
+            return params, opt_state, extra, sound
 
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
-        return stepped(finite, state, moved), metrics
+        return stepped(finite, state, moved, guarded=guarded), metrics
 
     return Learner(init_state, step)

@@ -1,6 +1,7 @@
 """What a user can get wrong ends in exit code 2 (4 for checkpoints), one or two lines, and nothing overwritten."""
 
 import dataclasses
+import os
 import shutil
 
 import commands
@@ -142,6 +143,30 @@ def test_second_process_on_the_same_directory(capsys, run_dir):
     assert command(capsys, "--run-dir", run_dir, *QUICK)[0] == 0
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "figures", "flight", "metrics.jsonl", "receipt.json", ".seqjax-lock"])
+def test_what_lies_behind_a_link_in_a_run_directory_is_not_touched(name, capsys, run_dir, tmp_path):
+    (run_dir / "receipt.json").unlink()
+    there, outside = run_dir / name, tmp_path / "outside"
+    if there.exists():
+        there.rename(outside)
+    there.symlink_to(outside)
+    before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
+    assert_refused(command(capsys, "--run-dir", run_dir, *QUICK), f"{name} is a link")
+    assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
+
+
+def test_lines_of_metrics_that_are_no_file_or_endless_are_not_read(capsys, run_dir):
+    (run_dir / "receipt.json").unlink()
+    path = run_dir / "metrics.jsonl"
+    path.unlink()
+    os.mkfifo(path)
+    assert_refused(command(capsys, "--run-dir", run_dir, *QUICK), "metrics.jsonl: is no file")
+    path.unlink()
+    path.touch()
+    os.truncate(path, 60_000_000_000)
+    assert_refused(command(capsys, "--run-dir", run_dir, *QUICK), "metrics.jsonl: is larger than 1073741824 bytes")
+
+
 def test_no_trusted_checkpoint_ends_in_exit_code_four_before_training(capsys, run_dir):
     (run_dir / "receipt.json").unlink()
     for manifest in (run_dir / "checkpoints").glob("*.json"):
@@ -162,6 +187,20 @@ def test_values_that_are_not_finite_end_in_exit_code_three(capsys, tmp_path):
     from seqjax.experiment import load
 
     assert np.isfinite(load(tmp_path).params["params"]["encoder_kernel_0"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+def test_the_newest_checkpoint_is_finite_whatever_an_update_would_make_of_it(capsys, tmp_path):
+    run_dir = tmp_path / "run"
+    flags = ["--steps", "40", "--chapter-steps", "5", "--save-every", "0", "--learning-rate", "1e39"]
+    assert_refused(command(capsys, "--run-dir", run_dir, *QUICK, *flags), "seed 0", code=3)
+    from seqjax.experiment import load
+
+    assert np.isfinite(load(run_dir).params["params"]["encoder_kernel_0"]).all()
+    code, out, _ = command(capsys, "--replay", f"{run_dir}@0")
+    assert code == 3
+    assert "not finite: params " in out
+    assert "schedule) gives 1 infinite of 1 values of float32[], from float64[] up to 1e+39" in out
 
 
 def test_help_documents_every_field():

@@ -60,8 +60,23 @@ def test_what_cannot_be_forked_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"config\.json"):
         run(SHORT, toy.build, options(tmp_path / "a", fork=tmp_path / "nowhere"))
     run(SHORT, toy.build, Options(seeds=1, devices=1, run_dir=tmp_path / "one seed"))
-    with pytest.raises(CheckpointError, match="another configuration"):
-        run(SHORT, toy.build, options(tmp_path / "b", fork=tmp_path / "one seed"))
+    refused = [
+        ({"fork": tmp_path / "one seed"}, SHORT, "seeds is 1 there and 2 here"),
+        ({"fork": tmp_path / "two", "seed": 7}, SHORT, "seed is 0 there and 7 here"),
+        ({"fork": tmp_path / "two"}, toy.Config(steps=10, second_steps=0), "step 20 of phase fit, which has 10 here"),
+    ]
+    run(SHORT, toy.build, options(tmp_path / "two"))
+    for more, config, words in refused:
+        with pytest.raises(UsageError, match=words):
+            run(config, toy.build, options(tmp_path / "b", **more))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_text((tmp_path / "two" / "config.json").read_text())
+    with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
+        run(SHORT, toy.build, options(tmp_path / "b", fork=empty))
+    # the new run's directory has not been begun: the right command still may
+    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "a").exists()
 
 
 def test_other_code_and_versions_are_said_and_the_run_goes_on(tmp_path, capsys):

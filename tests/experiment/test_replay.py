@@ -1,14 +1,18 @@
 """A run that ceased to be finite: counted, stopped, recorded, and the step in which it began run again."""
 
 import json
+import re
+import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import toy
 from commands import QUICK, command
 
-from seqjax import checkpoint
+from seqjax import checkpoint, train
 from seqjax.data.batches import row_indices
 from seqjax.errors import CheckpointError, NonFiniteError, UsageError
 from seqjax.experiment import Options, flight, run, rundir, state
@@ -101,6 +105,50 @@ def test_a_replay_from_a_checkpoint_gives_the_metrics_of_the_run(tmp_path, capsy
     (row,) = (row for row in rundir.read_metrics(tmp_path) if row["step"] == 28)
     for loss in row["loss"]:
         assert f"loss {loss:.5g}" in out
+
+
+def test_a_replay_refreshes_what_the_run_refreshed(tmp_path, capsys):
+    options = Options(seeds=2, devices=1, run_dir=tmp_path, log_every=1, save_every=0.0, keep=1, keep_every=6)
+    run(toy.Config(), toy.build, options)
+    capsys.readouterr()
+    checkpoints = [directory.name for directory in checkpoint.checkpoints(tmp_path / "checkpoints")]
+    # one of step 10 and one of the end: between lies the refresh of step 20
+    for name in checkpoints:
+        if name not in ("1-000000010", "1-000000000"):
+            shutil.rmtree(tmp_path / "checkpoints" / name)
+    assert replay(f"{tmp_path}@27", "toy", toy.Config, toy.build)
+    out = capsys.readouterr().out
+    (row,) = (row for row in rundir.read_metrics(tmp_path) if (row["phase"], row["step"]) == (1, 28))
+    for loss in row["loss"]:
+        assert f"loss {loss:.5g}" in out
+    with pytest.raises(UsageError, match="phase go on has 30 steps, expected 0 to 29"):
+        replay(f"{tmp_path}@30", "toy", toy.Config, toy.build)
+
+
+def test_each_seed_is_shown_in_the_step_in_which_it_went_bad(tmp_path, capsys):
+    """Seed 1 ceases to be finite three steps before seed 0."""
+    experiment = toy.build(CONFIG)
+    begins = {0: 5, 1: 2}
+    learner = experiment.phases[0].learner
+
+    def build(config):
+        def loss(params, batch, key, now):
+            own = learner.init(state.phase_key(1, 0)).key
+            begin = jnp.where((jax.random.key_data(now.key) == jax.random.key_data(own)).all(), begins[1], begins[0])
+            values = jnp.square(batch["x"] @ params["w"] - batch["y"]).mean(axis=1)
+            return jnp.where(now.step >= begin, jnp.log(-jnp.ones_like(values)), values), train.Aux({})
+
+        bad = train.minimise(loss, lambda key: {"w": jnp.zeros((4, 1))}, optax.sgd(0.01))
+        return experiment._replace(phases=(experiment.phases[0]._replace(learner=bad),))
+
+    message = stopped(tmp_path, build)
+    assert "seed 0 up to step 15, seed 1 up to step 12" in message
+    step = re.search(r"@(\d+)", message)[1]
+    finite, out = said(capsys, f"{tmp_path}@{step}", build, "test_replay")
+    assert not finite
+    assert "seed 0, step 5: " in out
+    assert "seed 1, step 2: " in out
+    assert out.count("first: log at ") == 2
 
 
 @pytest.mark.parametrize("target", ["", "x", "@3", "run@", "run@-1", "run@x", "run@1.5"])

@@ -15,6 +15,7 @@ from commands import QUICK, command
 
 import seqjax
 from experiments import autoencoder
+from seqjax import checkpoint
 from seqjax.data.stored import StoredRows
 from seqjax.errors import Interrupted, UsageError
 from seqjax.experiment import Options, phases, run, rundir, state
@@ -117,6 +118,22 @@ def test_many_skipped_steps_are_counted_and_no_good_health(tmp_path):
     assert receipt["health"] == "diverged"
 
 
+def test_skipped_steps_are_counted_over_all_phases_and_left_out_of_the_means(tmp_path):
+    experiment = toy.build(toy.Config())
+    y = experiment.data.train.fields["y"].copy()
+    y[7] = np.nan
+    bad = Split({**experiment.data.train.fields, "y": y})
+    build = lambda config: experiment._replace(data=experiment.data._replace(train=bad))  # noqa: E731
+    receipt = run(toy.Config(), build, Options(seeds=2, devices=1, run_dir=tmp_path))
+    rows = rundir.read_metrics(tmp_path)
+    counts = np.asarray([row.get("skipped", [0, 0]) for row in rows])
+    # a row is in one of the four batches of an epoch
+    assert counts.sum(axis=0).tolist() == receipt["skipped"]
+    assert all(17 <= count <= 18 for count in receipt["skipped"])
+    assert counts[4:].any()
+    assert all(np.isfinite(np.asarray(row["loss"], float)).all() for row in rows)
+
+
 def test_a_smoke_twin_that_cannot_be_costs_nothing(tmp_path):
     receipt = run(toy.Config(), toy.build, Options(seeds=1, devices=1, run_dir=tmp_path), smoke={"steps": -1})
     assert receipt["smoke"] is None
@@ -134,8 +151,41 @@ def test_missing_lines_of_metrics_are_told(tmp_path):
     receipt_of(tmp_path)
     (tmp_path / "run" / "receipt.json").unlink()
     (tmp_path / "run" / "metrics.jsonl").unlink()
-    with pytest.raises(UsageError, match="lacks lines up to step 40"):
+    with pytest.raises(UsageError, match="lacks lines before step 40 of phase 0"):
         receipt_of(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["one is missing", "one is there twice", "a phase is missing", "two changed places"])
+def test_lines_of_metrics_are_each_there_once_or_the_run_does_not_go_on(fault, tmp_path):
+    receipt_of(tmp_path, toy.Config())
+    (tmp_path / "run" / "receipt.json").unlink()
+    path = tmp_path / "run" / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 7
+    match fault:
+        case "one is missing":
+            del lines[1]
+        case "one is there twice":
+            lines[1] = lines[0]
+        case "a phase is missing":
+            del lines[:4]
+        case "two changed places":
+            lines[4], lines[5] = lines[5], lines[4]
+    path.write_text("".join(lines))
+    with pytest.raises(UsageError, match=r"lacks lines before step 30 of phase 1.*has some twice"):
+        receipt_of(tmp_path, toy.Config())
+
+
+def test_lines_of_a_phase_that_has_still_to_begin_are_asked_for(tmp_path):
+    experiment, plan = toy.build(toy.Config()), make_plan(Options(seeds=1, devices=1))
+    session = make_session(experiment, plan, tmp_path)
+    start = state.restore_or_start(session)
+    first = phases.train_phases(session._replace(experiment=experiment._replace(phases=experiment.phases[:1])), start)
+    second = state.start_phase(experiment, 1, plan.seed_range, first)
+    checkpoint.commit(state.save(session, second))
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(UsageError, match="lacks lines before step 0 of phase 1"):
+        state.restore_or_start(session)
 
 
 def test_keep_best_evaluates_the_step_with_the_best_validation(tmp_path):
