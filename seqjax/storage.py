@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from seqjax.errors import UsageError
 
 LOCK = ".seqjax-lock"
 LARGEST_JSON = 2**24  # bytes, more than any file of this project has; one that is not ours must not fill the memory
+PATIENCE = 1.0  # seconds that a lock is asked for: who only looks whether it is held has it for a moment
 LONGEST_INTEGER = 300  # digits: with more a whole number is none of floating point
 
 
@@ -75,6 +77,19 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def lock_taken(descriptor: int, patience: float) -> bool:
+    """Whether this process has the lock on an open file, for which it asks again and again for so many seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+
+
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Holds the directory for this process; the kernel frees it when the process ends, however it ends.
@@ -82,11 +97,9 @@ def locked(directory: Path) -> Iterator[None]:
     Raises UsageError when another process holds it.
     """
     with (directory / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_taken(file.fileno(), PATIENCE):
             raise UsageError(
                 f"{directory}: another process is running in this directory.\n"
                 "Wait for it, or choose another directory with --run-dir."
-            ) from None
+            )
         yield
