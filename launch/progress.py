@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from launch.grid import Member, run_dir_of
 from launch.journal import Submission
+from launch.local import STOPPED
 from launch.locks import is_locked
 from launch.queue import NOT_STARTED, task_states
 from seqjax.errors import UsageError
@@ -113,9 +114,10 @@ def _state(
         state = "waiting" if listed in NOT_STARTED else "running"
         return State(member, state, f"{listed.lower()} as job {task}")
     code = _code(folder / submission.folder / f"exit-{place}")
-    if code == 75:
+    if code in STOPPED:
         # where Slurm cannot be asked it may have been requeued
-        return State(member, "waiting", "stopped after saving", is_open=queue is not None)
+        note = "stopped after saving" if code == 75 else "stopped before it had anything to save"
+        return State(member, "waiting", note, is_open=queue is not None)
     if submission.target == "local":
         log = f"{submission.folder}/log-{place}.txt"
         if code is None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from launch import member
 from launch.arguments import as_text, count, duration, one_line, setting, word
+from launch.local import STOPPED
 from launch.queue import follow
 from launch.snapshot import ROOT, code_files, digest, snapshot
 from seqjax.errors import UsageError
@@ -112,10 +113,10 @@ def script(job_name: str, folder: Path, code: Path, asked: Resources, array: Arr
         "exit=$?",
         "",
         'echo "$exit" >"$job/exit-$number"',
-        "# 75: stopped by a signal after saving",
-        'if [ "$exit" -eq 75 ]; then',
-        '    scontrol requeue "$SLURM_JOB_ID"',
-        "fi",
+        "# stopped by a signal: after saving, or before there was anything to save",
+        'case "$exit" in',
+        f'    {"|".join(map(str, STOPPED))}) scontrol requeue "$SLURM_JOB_ID" ;;',
+        "esac",
         'exit "$exit"',
     ]
     return "\n".join(lines) + "\n"

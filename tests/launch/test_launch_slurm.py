@@ -85,7 +85,9 @@ def test_names_values_and_paths_reach_the_experiment_as_they_are(cluster, tmp_pa
     assert not list(tmp_path.rglob("pwned"))
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(75, True), (0, False), (3, False), (137, False)])
+@pytest.mark.parametrize(
+    ("code", "requeued"), [(75, True), (143, True), (130, True), (0, False), (3, False), (137, False)]
+)
 def test_a_run_that_has_saved_is_requeued_and_no_other(code, requeued, cluster, tmp_path):
     python = standins.program(tmp_path, "python", standins.INTERPRETER)
     standins.answers(python, code)

@@ -304,6 +304,19 @@ def test_here_a_signal_lets_members_save_and_the_same_command_goes_on(members, t
     assert sorted(path.read_text() for path in first.glob("*/starts")) == ["x", "xx"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_here_a_member_that_a_signal_ends_before_it_can_save_is_started_again(number, members, tmp_path, capsys):
+    command = grid(tmp_path, seed=[128 + number, 0])
+    assert main(command) == 75
+    assert "the same command goes on" in capsys.readouterr().out
+    stopped, _ = frozen(tmp_path)
+    assert main(["sweep-status", str(tmp_path / "the sweep's")]) == 0
+    assert "stopped before it had anything to save" in capsys.readouterr().out
+    (tmp_path / "the sweep's/mended").touch()
+    assert main(command) == 0
+    assert (tmp_path / "the sweep's" / stopped["run_dir"] / "starts").read_text() == "xx"
+
+
 def test_here_members_that_outlive_a_killed_launch_are_not_started_twice(tmp_path):
     (tmp_path / "gate").touch()
     launch = (
