@@ -10,6 +10,7 @@ from seqjax.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = ROOT / "seqjax/experiment/options.py"
+LONGEST = 100_000  # bytes of a value: Linux takes no argument of 128 KiB
 PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "Path": str}
 
 
@@ -113,11 +114,13 @@ def _element(field: str, value: Any) -> str:
 def _text(field: str, value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     try:
-        carried = b"\0" not in os.fsencode(text)
+        carried = os.fsencode(text)
     except UnicodeEncodeError:
-        carried = False
-    if not carried:
+        carried = b"\0"
+    if b"\0" in carried:
         raise UsageError(f"{field}={value!r}: holds a character that no command line can carry.")
+    if len(carried) > LONGEST:
+        raise UsageError(f"{field}={text[:20]!r}...: has {len(carried)} bytes, expected at most {LONGEST}.")
     return text
 
 

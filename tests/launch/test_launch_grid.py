@@ -99,6 +99,8 @@ def test_the_flags_of_all_are_part_of_the_hash(tmp_path):
         ({"grid": {"activation": [1]}}, "activation=1: expected Activation"),
         ({"grid": {"dataset": ["a\0b"]}}, "no command line can carry"),
         ({"grid": {"dataset": ["\ud800"]}}, "no command line can carry"),
+        ({"grid": {"dataset": ["digits", "x" * 200_000]}}, "dataset='xxxxxxxxxxxxxxxxxxxx'...: has 200000 bytes"),
+        ({"grid": {"dataset": ["é" * 60_000]}}, "has 120000 bytes, expected at most 100000"),
         ({"grid": {"run_dir": ["x"]}}, "run_dir: each member has its own"),
         ({"grid": {"alpha": [1]}}, "alpha: is also among the flags"),
     ],

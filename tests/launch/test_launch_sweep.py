@@ -317,6 +317,23 @@ def test_here_a_member_that_a_signal_ends_before_it_can_save_is_started_again(nu
     assert (tmp_path / "the sweep's" / stopped["run_dir"] / "starts").read_text() == "xx"
 
 
+def test_here_a_member_that_cannot_be_started_costs_the_others_nothing(members, tmp_path, monkeypatch, capsys):
+    able = sweep.command_of
+    monkeypatch.setattr(
+        sweep, "command_of", lambda name, flags: [*able(name, flags), *(["x" * 200_000] if "--seed=1" in flags else [])]
+    )
+    command = grid(tmp_path, seed=[1, 0, 3])
+    assert main(command) == 1
+    unable, _, wrong = frozen(tmp_path)
+    said = capsys.readouterr().out
+    assert f"failed   {unable['run_dir']}: exit 126: jobs/0001/log-0.txt" in said
+    assert f"failed   {wrong['run_dir']}: exit 3: jobs/0001/log-2.txt" in said
+    log = (tmp_path / "the sweep's/jobs/0001/log-0.txt").read_text()
+    assert log == f"launch: {sys.executable}: cannot be started (Argument list too long).\n"
+    assert main(command) == 1
+    assert "nothing to start" in capsys.readouterr().out
+
+
 def test_here_members_that_outlive_a_killed_launch_are_not_started_twice(tmp_path):
     (tmp_path / "gate").touch()
     launch = (
