@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from launch.arguments import as_text
-from launch.fields import run_dir_of
+from launch.flags import run_dir_of
 from seqjax.errors import UsageError
 
 JOB, CONTAINER, PORT = "run", "run", 55527

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launch import member
-from launch.arguments import as_text, count, duration, one_line, setting, word
+from launch.arguments import as_text, count, duration, one_line, seconds, setting, word
 from launch.local import STOPPED
 from launch.queue import follow
 from launch.snapshot import ROOT, code_files, digest, snapshot
@@ -62,6 +62,13 @@ def resources(options: argparse.Namespace) -> Resources:
     for module in found.modules:
         one_line("--module", module)
     one_line("--python", found.python)
+    limit = seconds(found.time) if found.time else 0
+    # without a limit, which Slurm writes as 0, no signal comes
+    if 0 < limit <= found.save_before:
+        raise UsageError(
+            f"--time {found.time}: the job would be told to save {found.save_before} s before that, from its start on; "
+            "expected a longer --time, or a shorter --save-before."
+        )
     return found
 
 

@@ -36,7 +36,7 @@ def launch(sweep: Sweep, *, dry_run: bool) -> int:
     """Exit code: 0 all submitted, or here all done; 1 some failed here; 75 stopped by a signal."""
     if sweep.target == "local" and sweep.asked._replace(environment=()) != Resources():
         raise UsageError("sweep: partition, nodes and other resources belong to --on slurm.")
-    members, duplicates = members_of(sweep.name, sweep.grid, sweep.flags)
+    members, duplicates = members_of(sweep.name, sweep.grid, sweep.flags, sweep.asked.environment)
     digest = hashlib.sha256(progress.frozen(members).encode()).hexdigest()[:8]
     folder = sweep.folder or Path("runs/sweeps") / f"{sweep.name}-{digest}"
     if sweep.target == "slurm":

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import standins
-from standins import AWKWARD
+from standins import AS_FLAGS, AWKWARD
 
 from launch.__main__ import main
 from launch.slurm import Array, Resources, script
 
-FLAGS = ["--smoke", "--dataset", AWKWARD[0], *AWKWARD, "\udcff", "--", "--hidden"]
+FLAGS = ["--smoke", *AS_FLAGS, "--dataset", "\udcff", "--hidden", "--"]
 
 
 @pytest.fixture
@@ -49,6 +49,20 @@ def test_what_was_asked_is_in_the_script(capsys, monkeypatch, tmp_path):
     assert "module load cuda/13 || exit 2" in lines
     assert any(line.startswith("srun ") and "--cpus-per-task=6" in line for line in lines)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("time", "save_before", "taken"),
+    [
+        ("1", "120", False), ("2:00", "120", False), ("2:01", "120", True), ("1:00:00", "3600", False),
+        ("1-0", "86400", False), ("1-0:1", "86400", True), ("1-0:0:1", "86400", True), ("0", "120", True),
+    ],
+)  # fmt: skip
+def test_a_job_that_would_be_told_to_stop_from_its_start_on_is_refused(time, save_before, taken, capsys):
+    command = ["slurm", "autoencoder", "--dry-run", "--time", time, "--save-before", save_before]
+    assert main(command) == (0 if taken else 2)
+    error = capsys.readouterr().err
+    assert error == "" if taken else error.startswith(f"launch: --time {time}: ") and error.count("\n") == 1
 
 
 def test_an_array_has_a_task_for_each_and_a_limit(tmp_path):

@@ -264,6 +264,16 @@ def test_another_sweep_in_the_same_folder_is_refused(cluster, tmp_path, capsys):
     assert "so it is no sweep" in capsys.readouterr().err
 
 
+def test_with_another_environment_it_is_another_sweep(members, tmp_path, capsys):
+    command = grid(tmp_path, seed=[0])
+    del command[-2:]
+    for value in ("1", "2", "1"):
+        assert main([*command, "--env", f"A={value}"]) == 0
+    first, second, again = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sweep ")]
+    assert first == again != second
+    assert len(list(tmp_path.glob("runs/sweeps/*/runs/*/receipt.json"))) == 2
+
+
 def test_a_dry_run_lists_the_members_and_does_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", standins.bare_path(tmp_path / "bare"))
     command = grid(tmp_path, dataset=["a", "a", "b\nc"])
@@ -293,9 +303,10 @@ def test_here_members_run_and_are_done_failed_or_skipped(members, tmp_path, caps
 def test_here_a_signal_lets_members_save_and_the_same_command_goes_on(members, tmp_path, monkeypatch, capsys):
     command = grid(tmp_path, seed=[0, 0], steps=[1, 2])
     (tmp_path / "gate").touch()
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     first = tmp_path / "the sweep's" / "runs"
     with subprocess.Popen([sys.executable, "-S", "-c", STOPPER, str(os.getpid()), str(first)]) as stopper:
-        assert main([*command, "--env", f"GATE={tmp_path / 'gate'}"]) == 75
+        assert main(command) == 75
         assert stopper.wait() == 0
     assert "the same command goes on" in capsys.readouterr().out
     assert len(list(first.iterdir())) == 1
