@@ -128,6 +128,14 @@ def test_the_same_command_has_the_same_name_and_run_directory(capsys):
     assert container(named)["command"][-2:] == ["--run-dir", "/runs/mine"]
 
 
+def test_other_pods_are_another_jobset_that_goes_on_with_the_same_run(capsys):
+    asked = [[], ["--image", "other:2"], ["--env", "A=1"], ["--env", "A=2"], ["--gpus", "2"], ["--claim", "b"]]
+    found = [manifest(capsys, *more, flags=("--seed", "1")) for more in asked]
+    assert len({one["metadata"]["name"] for one in found}) == len(asked)
+    assert len({container(one)["command"][-1] for one in found}) == 1
+    assert manifest(capsys, flags=("--seed=1",))["metadata"]["name"] == found[0]["metadata"]["name"]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
