@@ -385,6 +385,47 @@ def test_a_journal_line_cut_short_is_left_out_and_a_foreign_one_refused(tmp_path
         journal.read(tmp_path)
 
 
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(60 * 2**30)
+
+
+UNREADABLE = {
+    "sparse": sparse,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("put", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("name", ["members.jsonl", "journal.jsonl", "jobs/0001/exit-0", "jobs/0001/started-0"])
+def test_what_lies_in_the_place_of_its_files_fills_no_memory_and_is_waited_for_by_nobody(name, put, cluster, tmp_path):
+    command = [*grid(tmp_path, seed=[0]), "--on", "slurm"]
+    folder = tmp_path / "the sweep's"
+    assert main(command) == 0
+    cluster.set_state(1, "GONE")
+    if name.startswith("jobs"):
+        # an intent whose outcome its tasks know
+        lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+        (folder / "journal.jsonl").write_text(lines[0])
+        (folder / "jobs/0001/started-0").write_text("1\n")
+    (folder / name).unlink(missing_ok=True)
+    put(folder / name)
+    for args in (["sweep-status", str(folder)], command):
+        done = subprocess.run(
+            ["bash", "-c", 'ulimit -v 4000000; exec "$@"', "bash", sys.executable, "-m", "launch", *args],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert len(done.stderr.splitlines()) <= 2, done.stderr
+        assert done.returncode in ((2,) if name.endswith(".jsonl") else (0, 1, 2))
+        assert "Traceback" not in done.stderr
+    assert len(cluster.jobs()) == 1
+
+
 def test_experiments_themselves_run_in_a_sweep(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     command = grid(tmp_path, learning_rate=[0.01], steps=[4, -4])
