@@ -11,7 +11,8 @@ from typing import NoReturn
 from experiments.__main__ import names, unknown_name
 from launch import kubernetes, slurm, sweep, tpu
 from launch.arguments import count
-from launch.fields import check_flags, fields_of, run_dir_of
+from launch.fields import fields_of
+from launch.flags import run_dir_of, values_of
 from launch.grid import FORM
 from launch.local import background, command_of, foreground
 from launch.table import printable
@@ -112,11 +113,12 @@ def _start(options: argparse.Namespace, flags: list[str]) -> int:
     name, known = options.name, names()
     if name not in known:
         raise UsageError(unknown_name(name, known))
-    if options.target == "local":
-        return _local(name, flags, options)
-    # said now, and not by a job that has waited in a queue
-    check_flags(fields_of(name), flags)
+    if options.target != "local" or not {"-h", "--help"} & set(flags):
+        # said now, and not by a job that has waited in a queue, or in the log of what runs in the background
+        values_of(fields_of(name), flags)
     match options.target:
+        case "local":
+            return _local(name, flags, options)
         case "slurm":
             asked, dry_run = slurm.resources(options), options.dry_run
             return slurm.launch(name, flags, asked, options.folder, follows=options.follow, dry_run=dry_run)

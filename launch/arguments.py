@@ -20,7 +20,16 @@ def word(text: str) -> str:
 
 def duration(text: str) -> str:
     """Slurm's forms of a time: minutes, minutes:seconds, hours:minutes:seconds, days-hours, and so on."""
-    return _matched(text, r"[0-9]+(-[0-9]+)?(:[0-9]+){0,2}", "minutes, HH:MM:SS or days-hours")
+    return _matched(text, r"[0-9]{1,9}(-[0-9]{1,9})?(:[0-9]{1,9}){0,2}", "minutes, HH:MM:SS or days-hours")
+
+
+def seconds(time: str) -> int:
+    """The length of a time as Slurm writes it."""
+    days, dash, rest = time.rpartition("-")
+    parts = [*map(int, rest.split(":")), 0, 0]
+    # hours come first after days, and where there are three numbers
+    hours, minutes, rest_of_minute = parts[:3] if dash or len(parts) == 5 else (0, *parts[:2])
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest_of_minute
 
 
 def dns_label(text: str) -> str:

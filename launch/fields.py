@@ -2,7 +2,7 @@
 
 import ast
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from seqjax.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = ROOT / "seqjax/experiment/options.py"
+LONGEST = 100_000  # bytes of a value: Linux takes no argument of 128 KiB
 PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "Path": str}
 
 
@@ -31,8 +32,33 @@ def _fields(path: Path, class_name: str) -> dict[str, Field]:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             for part in node.body:
                 if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-                    found[part.target.id] = Field(part.annotation, _default(part.value))
+                    annotation = _Meanings(path).visit(part.annotation)
+                    found[part.target.id] = Field(annotation, _default(part.value))
     return found
+
+
+class _Meanings(ast.NodeTransformer):
+    """Puts for a name what it stands for in a module: `Driver` is one of several words."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return node if node.id in PLAIN else _meaning(node.id, self.path) or node
+
+
+def _meaning(name: str, path: Path) -> ast.expr | None:
+    """What a module of this project, or the one that it has a name from, says that the name is."""
+    if not path.exists():
+        return None
+    for node in ast.parse(path.read_bytes()).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                return value
+            case ast.ImportFrom(module=str(module), names=imported) if name in [part.name for part in imported]:
+                place = ROOT / module.replace(".", "/")
+                return _meaning(name, place / "__init__.py" if place.is_dir() else place.with_suffix(".py"))
+    return None
 
 
 def _default(value: ast.expr | None) -> Any:
@@ -84,7 +110,7 @@ def _takes(annotation: ast.expr, value: Any) -> bool:
             if isinstance(value, bool):
                 return name == "bool"
             return isinstance(value, (int, float) if name == "float" else PLAIN[name])
-    # a name for one of several words, which the experiment itself will check
+    # what is not known here the experiment itself will check
     return isinstance(value, str)
 
 
@@ -113,33 +139,11 @@ def _element(field: str, value: Any) -> str:
 def _text(field: str, value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     try:
-        carried = b"\0" not in os.fsencode(text)
+        carried = os.fsencode(text)
     except UnicodeEncodeError:
-        carried = False
-    if not carried:
+        carried = b"\0"
+    if b"\0" in carried:
         raise UsageError(f"{field}={value!r}: holds a character that no command line can carry.")
+    if len(carried) > LONGEST:
+        raise UsageError(f"{field}={text[:20]!r}...: has {len(carried)} bytes, expected at most {LONGEST}.")
     return text
-
-
-def check_flags(known: Mapping[str, Field], flags: Sequence[str]) -> set[str]:
-    """The fields that flags set. Raises UsageError for one that is not known."""
-    found = set()
-    for flag in flags:
-        if not flag.startswith("--") or flag == "--":
-            continue
-        name = flag[2:].split("=")[0].replace("-", "_")
-        field = name if name in known else name.removeprefix("no_")
-        if field not in known:
-            raise UsageError(f"--{name.replace('_', '-')}: no such flag, expected one of: {', '.join(sorted(known))}.")
-        found.add(field)
-    return found
-
-
-def run_dir_of(flags: Sequence[str]) -> str | None:
-    """The run directory that flags name: of several the last, as for the experiment."""
-    found = None
-    for place, flag in enumerate(flags):
-        key, equals, value = flag.partition("=")
-        if key in ("--run-dir", "--run_dir"):
-            found = value if equals else "".join(flags[place + 1 : place + 2])
-    return found or None

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from launch.fields import Field, canonical, check_flags, fields_of, flags_of
+from launch.fields import Field, canonical, fields_of, flags_of
+from launch.flags import values_of
 from seqjax.errors import UsageError
 from seqjax.storage import read_json
 
@@ -31,15 +32,19 @@ class Members(NamedTuple):
     duplicates: int
 
 
-def members_of(name: str, grid: Path, common: Sequence[str]) -> Members:
+def members_of(name: str, grid: Path, common: Sequence[str], environment: Sequence[tuple[str, str]] = ()) -> Members:
     """The runs that a grid file and the flags common to all ask for, numbered from 1, in the file's order.
+
+    environment: what is set for all of them, which tells them from those where something else is.
 
     Raises UsageError for a file that is none, and for fields and values that the experiment does not have.
     """
     known = fields_of(name)
-    taken = check_flags(known, common)
+    taken = values_of(known, common)
     if "run_dir" in taken:
         raise UsageError("--run-dir: each member of a sweep has its own; name the sweep's folder with --folder.")
+    # as one spelling, in one order: of the same sweep, however its command is written
+    shared = flags_of(dict(sorted(taken.items())))
     found: dict[str, Member] = {}
     choices = read(grid)
     for choice in choices:
@@ -48,10 +53,10 @@ def members_of(name: str, grid: Path, common: Sequence[str]) -> Members:
             flags = flags_of(values)
         except UsageError as error:
             raise UsageError(f"{grid}: {error}") from None
-        digest = _digest(name, common, {f: v for f, v in values.items() if v != known[f].default})
+        digest = _digest(name, known, taken | values, environment)
         if digest not in found:
             number = len(found) + 1
-            found[digest] = Member(number, digest, name, [*common, *flags], run_dir_of(number, digest))
+            found[digest] = Member(number, digest, name, [*shared, *flags], run_dir_of(number, digest))
     return Members(list(found.values()), len(choices) - len(found))
 
 
@@ -59,7 +64,7 @@ def run_dir_of(number: int, digest: str) -> str:
     return f"runs/{number:04d}-{digest}"
 
 
-def _values(known: dict[str, Field], taken: set[str], choice: dict[str, Any]) -> dict[str, Any]:
+def _values(known: dict[str, Field], taken: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
     for field in choice:
         if field == "run_dir":
             raise UsageError("run_dir: each member has its own below the sweep's folder.")
@@ -68,9 +73,10 @@ def _values(known: dict[str, Field], taken: set[str], choice: dict[str, Any]) ->
     return {field: canonical(known, field, value) for field, value in choice.items()}
 
 
-def _digest(name: str, common: Sequence[str], values: dict[str, Any]) -> str:
-    """A configuration's hash: a field that is not named counts as one with its default."""
-    content = json.dumps([name, list(common), values], sort_keys=True)
+def _digest(name: str, known: dict[str, Field], values: dict[str, Any], environment: Sequence[tuple[str, str]]) -> str:
+    """A configuration's hash: a field that is not named counts as one with its default, which `--smoke` changes."""
+    told = {f: v for f, v in values.items() if values.get("smoke") or v != known[f].default}
+    content = json.dumps([name, told, dict(environment)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:10]
 
 

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from launch.arguments import as_text
-from launch.fields import run_dir_of
+from launch.fields import fields_of
+from launch.flags import run_dir_of, values_of
 from seqjax.errors import UsageError
 
 JOB, CONTAINER, PORT = "run", "run", 55527
@@ -42,12 +43,14 @@ class Pods(NamedTuple):
 def manifest(name: str, flags: Sequence[str], asked: Pods) -> dict[str, Any]:
     """The JobSet of a run. The same command gives the same name and run directory, so it is found again.
 
+    Another image, environment or number of pods is another JobSet, which goes on with the same run.
     Raises UsageError for what JSON cannot carry, and for a run directory that a pod would take with it.
     """
-    digest = hashlib.sha256(json.dumps([name, list(flags)]).encode()).hexdigest()[:8]
+    run = [name, values_of(fields_of(name), flags)]
     # room for what JobSet appends: a pod's host name has at most 63 characters
-    job_name = asked.job_name or f"{name.replace('_', '-')[:31]}-{digest}"
-    command = [asked.python, "-m", f"experiments.{name}", *_with_run_dir(flags, f"{asked.mount}/{name}-{digest}")]
+    job_name = asked.job_name or f"{name.replace('_', '-')[:31]}-{_digest([*run, asked._asdict()])}"
+    run_dir = f"{asked.mount}/{name}-{_digest(run)}"
+    command = [asked.python, "-m", f"experiments.{name}", *_with_run_dir(flags, run_dir)]
     job = {
         "completionMode": "Indexed",
         "completions": asked.processes,
@@ -77,6 +80,10 @@ def manifest(name: str, flags: Sequence[str], asked: Pods) -> dict[str, Any]:
             "replicatedJobs": [{"name": JOB, "replicas": 1, "template": {"spec": job}}],
         },
     }
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _with_run_dir(flags: Sequence[str], run_dir: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from launch.queue import job_number
 from seqjax.errors import UsageError
-from seqjax.storage import parsed_json, sync_directory
+from seqjax.storage import LARGEST_JSON, beginning, lines, parsed_json, sync_directory
 
 FILE = "journal.jsonl"
 
@@ -33,29 +33,42 @@ class Submission(NamedTuple):
 
 
 def read(folder: Path) -> list[Submission]:
-    """All of a sweep's submissions that may have gone through. A last line cut short by a crash is left out."""
+    """All of a sweep's submissions that may have gone through. A last line cut short by a crash is left out.
+
+    Raises UsageError for a file that is no journal.
+    """
     path = folder / FILE
-    if not path.exists():
-        return []
     found: dict[int, Submission] = {}
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    for place, text in enumerate(whole.splitlines(), start=1):
-        try:
-            match parsed_json(text):
-                case {
-                    "number": int(number),
-                    "target": str(target),
-                    "job_name": str(name),
-                    "members": list(members),
-                } if all(isinstance(member, int) for member in members):
-                    found[number] = Submission(number, target, name, members)
-                case {"number": int(number), "job": str() | None as job}:
-                    found[number] = found[number]._replace(job=job)
-                case _:
-                    raise ValueError("no line of a journal")
-        except (ValueError, KeyError):
-            raise UsageError(f"{path}: line {place} is none of this journal; put it back from a copy.") from None
+    try:
+        for place, text in enumerate(lines(path), start=1):
+            if text.endswith(b"\n"):
+                try:
+                    _take(found, text)
+                except (ValueError, KeyError):
+                    raise UsageError(
+                        f"{path}: line {place} is none of this journal; put it back from a copy."
+                    ) from None
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); put it back from a copy.") from None
     return [submission for submission in found.values() if submission.job is not None]
+
+
+def _take(found: dict[int, Submission], line: bytes) -> None:
+    """Raises ValueError or KeyError for what is no line of a journal."""
+    match parsed_json(line):
+        case {
+            "number": int(number),
+            "target": str(target),
+            "job_name": str(name),
+            "members": list(members),
+        } if all(isinstance(member, int) for member in members):
+            found[number] = Submission(number, target, name, members)
+        case {"number": int(number), "job": str() | None as job}:
+            found[number] = found[number]._replace(job=job)
+        case _:
+            raise ValueError("no line of a journal")
 
 
 def intend(folder: Path, target: str, name: str, members: Sequence[int]) -> Submission:
@@ -79,8 +92,9 @@ def settle(folder: Path, submission: Submission, job: str | None) -> Submission:
 def _append(folder: Path, line: Mapping[str, object]) -> None:
     with (folder / FILE).open("ab+") as file:
         # a crash may have cut the last line short: nothing was done on its word, and it goes
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        begin = max(0, file.seek(0, os.SEEK_END) - LARGEST_JSON)
+        file.seek(begin)
+        file.truncate(begin + file.read().rfind(b"\n") + 1)
         file.write(json.dumps(line).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -100,4 +114,4 @@ def went_through(folder: Path, submission: Submission) -> str | None:
         )
     # a job that has come and gone unlisted leaves the number that its first task wrote
     started = sorted((folder / submission.folder).glob("started-*"))
-    return number or (started[0].read_text().strip() if started else None)
+    return number or (beginning(started[0], 20).decode(errors="replace").strip() if started else None)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 # a run saves on the first two alone: a terminal that is closed counts as being asked to stop
 PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
+# exit codes of a run that was asked to stop: after saving, or by the signal itself before there was anything to save
+STOPPED = (75, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def command_of(name: str, flags: Sequence[str]) -> list[str]:

@@ -7,9 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from launch.local import command_of
+from seqjax.storage import lines
 
 
 def line(name: str, flags: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -19,7 +21,7 @@ def line(name: str, flags: Sequence[str], environment: Mapping[str, str]) -> str
 
 def main(args: Sequence[str]) -> None:
     file, number = args
-    member = json.loads(Path(file).read_text().splitlines()[int(number)])
+    member = json.loads(next(islice(lines(Path(file)), int(number), None)))
     os.environ.update(member["environment"])
     command = command_of(member["name"], member["flags"])
     # not a child: a signal to all processes of a job would reach a child twice, and the second ends it unsaved

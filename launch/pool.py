@@ -1,5 +1,6 @@
 """Many commands on this machine, so many at a time, each with its log; signals are passed on to all that run."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 from launch.local import PASSED_ON
 
+CANNOT_START = 126  # as a shell has it
+
 
 class Task(NamedTuple):
     name: str
@@ -20,7 +23,7 @@ class Task(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """code: the exit code, 128 + number when a signal has ended it; None when it was not started."""
+    """code: the exit code, 128 + number when a signal has ended it, 126 when it cannot be started; None: not begun."""
 
     task: Task
     code: int | None
@@ -46,8 +49,8 @@ def run_all(
                 process.send_signal(PASSED_ON[number])
 
     def run(task: Task) -> Ended:
-        with task.log.open("ab") as log:
-            with starting:
+        try:
+            with task.log.open("ab") as log, starting:
                 if stopped:
                     return Ended(task, None)
                 process = subprocess.Popen(
@@ -61,7 +64,11 @@ def run_all(
                     pass_fds=inherited,
                 )
                 running.append(process)
-            code = process.wait()
+        except OSError as error:
+            # a failure of its own, which costs the others nothing
+            _note(task.log, f"launch: {error.filename}: cannot be started ({error.strerror}).\n")
+            return Ended(task, CANNOT_START)
+        code = process.wait()
         return Ended(task, code if code >= 0 else 128 - code)
 
     previous = {number: signal.signal(number, stop) for number in PASSED_ON}
@@ -72,3 +79,8 @@ def run_all(
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def _note(log: Path, text: str) -> None:
+    with contextlib.suppress(OSError), log.open("a") as file:
+        file.write(text)

@@ -3,15 +3,17 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from launch.grid import Member, run_dir_of
+from launch.grid import MOST, Member, run_dir_of
 from launch.journal import Submission
+from launch.local import STOPPED
 from launch.locks import is_locked
 from launch.queue import NOT_STARTED, task_states
 from seqjax.errors import UsageError
-from seqjax.storage import parsed_json, write_atomically
+from seqjax.storage import beginning, lines, parsed_json, write_atomically
 
 FILE = "members.jsonl"
 
@@ -37,13 +39,14 @@ def check_free(folder: Path, members: Sequence[Member]) -> bool:
     """
     try:
         if (folder / FILE).exists():
-            if (folder / FILE).read_text() == frozen(members):
+            wanted = frozen(members).encode()
+            if beginning(folder / FILE, len(wanted) + 1) == wanted:
                 return True
             raise UsageError(f"{folder}: holds a sweep of other members; name another --folder, or repeat its command.")
         held = [p.name for p in folder.iterdir() if not p.name.startswith((f".{FILE}.", ".launch-lock"))]
     except FileNotFoundError:
         return False
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"{folder}: is no folder that can be read ({error}).") from None
     if held:
         raise UsageError(
@@ -61,10 +64,10 @@ def freeze(folder: Path, members: Sequence[Member]) -> None:
 def read(folder: Path) -> list[Member]:
     """Raises UsageError for a folder without a sweep."""
     try:
-        members = [_member(parsed_json(line)) for line in (folder / FILE).read_text().splitlines()]
+        members = [_member(parsed_json(line)) for line in islice(lines(folder / FILE), MOST + 1)]
     except (OSError, ValueError):
         members = []
-    if not members or [member.number for member in members] != list(range(1, len(members) + 1)):
+    if not 0 < len(members) <= MOST or [member.number for member in members] != list(range(1, len(members) + 1)):
         raise UsageError(f"{folder}: no readable {FILE}, expected the folder of a sweep.")
     return members
 
@@ -113,9 +116,10 @@ def _state(
         state = "waiting" if listed in NOT_STARTED else "running"
         return State(member, state, f"{listed.lower()} as job {task}")
     code = _code(folder / submission.folder / f"exit-{place}")
-    if code == 75:
+    if code in STOPPED:
         # where Slurm cannot be asked it may have been requeued
-        return State(member, "waiting", "stopped after saving", is_open=queue is not None)
+        note = "stopped after saving" if code == 75 else "stopped before it had anything to save"
+        return State(member, "waiting", note, is_open=queue is not None)
     if submission.target == "local":
         log = f"{submission.folder}/log-{place}.txt"
         if code is None:
@@ -131,6 +135,6 @@ def _state(
 
 def _code(path: Path) -> int | None:
     try:
-        return int(path.read_text())
+        return int(beginning(path, 20))
     except (OSError, ValueError):
         return None

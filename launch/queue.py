@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqjax.errors import UsageError
+from seqjax.storage import beginning
 
 ENDED = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"
@@ -65,7 +66,7 @@ def follow(folder: Path, log: Path, number: str, every: float = 1.0) -> int:
         print(f"\nlaunch: job {number} goes on; scancel {number} stops it.", file=sys.stderr)
         return 130
     try:
-        return int((folder / "exit-0").read_text())
+        return int(beginning(folder / "exit-0", 20))
     except (OSError, ValueError):
         print(f"launch: job {number} has ended without an exit code: cancelled, or its node failed.", file=sys.stderr)
         return 1

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launch import member
-from launch.arguments import as_text, count, duration, one_line, setting, word
+from launch.arguments import as_text, count, duration, one_line, seconds, setting, word
+from launch.local import STOPPED
 from launch.queue import follow
 from launch.snapshot import ROOT, code_files, digest, snapshot
 from seqjax.errors import UsageError
@@ -61,6 +62,13 @@ def resources(options: argparse.Namespace) -> Resources:
     for module in found.modules:
         one_line("--module", module)
     one_line("--python", found.python)
+    limit = seconds(found.time) if found.time else 0
+    # without a limit, which Slurm writes as 0, no signal comes
+    if 0 < limit <= found.save_before:
+        raise UsageError(
+            f"--time {found.time}: the job would be told to save {found.save_before} s before that, from its start on; "
+            "expected a longer --time, or a shorter --save-before."
+        )
     return found
 
 
@@ -112,10 +120,10 @@ def script(job_name: str, folder: Path, code: Path, asked: Resources, array: Arr
         "exit=$?",
         "",
         'echo "$exit" >"$job/exit-$number"',
-        "# 75: stopped by a signal after saving",
-        'if [ "$exit" -eq 75 ]; then',
-        '    scontrol requeue "$SLURM_JOB_ID"',
-        "fi",
+        "# stopped by a signal: after saving, or before there was anything to save",
+        'case "$exit" in',
+        f'    {"|".join(map(str, STOPPED))}) scontrol requeue "$SLURM_JOB_ID" ;;',
+        "esac",
         'exit "$exit"',
     ]
     return "\n".join(lines) + "\n"

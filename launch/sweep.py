@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from launch import journal, member, progress
 from launch.grid import Member, members_of
-from launch.local import command_of
+from launch.local import STOPPED, command_of
 from launch.locks import held
 from launch.pool import Task, run_all
 from launch.slurm import Array, Resources, absolute, require_program, script, submit
@@ -36,7 +36,7 @@ def launch(sweep: Sweep, *, dry_run: bool) -> int:
     """Exit code: 0 all submitted, or here all done; 1 some failed here; 75 stopped by a signal."""
     if sweep.target == "local" and sweep.asked._replace(environment=()) != Resources():
         raise UsageError("sweep: partition, nodes and other resources belong to --on slurm.")
-    members, duplicates = members_of(sweep.name, sweep.grid, sweep.flags)
+    members, duplicates = members_of(sweep.name, sweep.grid, sweep.flags, sweep.asked.environment)
     digest = hashlib.sha256(progress.frozen(members).encode()).hexdigest()[:8]
     folder = sweep.folder or Path("runs/sweeps") / f"{sweep.name}-{digest}"
     if sweep.target == "slurm":
@@ -128,7 +128,7 @@ def _run_here(sweep: Sweep, folder: Path, taken: Sequence[Member], lock: int) ->
             write_atomically(jobs / f"exit-{ended.task.name}", f"{ended.code}\n")
             one = taken[int(ended.task.name)]
             print(f"{one.run_dir}  exit {ended.code}  ({len(codes)} of {len(tasks)})", flush=True)
-    if 75 in codes or None in codes:
+    if any(code is None or code in STOPPED for code in codes):
         print("stopped; the same command goes on")
         return 75
     found = progress.states(folder, taken, [intended])

@@ -1,21 +1,23 @@
 """Files that are either whole or absent, hashes of files, and a lock on a directory."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from seqjax.errors import UsageError
 
 LOCK = ".seqjax-lock"
 LARGEST_JSON = 2**24  # bytes, more than any file of this project has; one that is not ours must not fill the memory
-LARGEST_LINES = 2**30  # bytes of a file of JSON lines
+PATIENCE = 1.0  # seconds that a lock is asked for: who only looks whether it is held has it for a moment
 LONGEST_INTEGER = 300  # digits: with more a whole number is none of floating point
 
 
@@ -72,23 +74,53 @@ def read_json(path: Path, **hooks: Callable[[Any], Any]) -> Any:
         return parsed_json(file.read(LARGEST_JSON + 1), **hooks)
 
 
-def whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file of JSON lines; a last one without its end, which a crash cut short, is left out.
+def beginning(path: Path, size: int) -> bytes:
+    """At most so many bytes of a file. Raises OSError as `lines` does."""
+    with _opened(path) as file:
+        return file.read(size)
 
-    Raises OSError where the file cannot be read, and ValueError for what is no file (a pipe, a device) or too large.
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, each with its end; the last may have none.
+
+    Raises OSError for what is no regular file, and for a line that is longer than any of ours.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    with _opened(path) as file:
+        while line := file.readline(LARGEST_JSON + 1):
+            if len(line) > LARGEST_JSON:
+                raise OSError(errno.EFBIG, f"has a line of more than {LARGEST_JSON} bytes", str(path))
+            yield line
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("is no file")
-        if os.fstat(file.fileno()).st_size > LARGEST_LINES:
-            raise ValueError(f"is larger than {LARGEST_LINES} bytes")
-        whole, _, _ = file.read(LARGEST_LINES).rpartition(b"\n")
-    return whole.splitlines()
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        yield file
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """For a pipe, whose other end nobody may ever open."""
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def sha256_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lock_taken(descriptor: int, patience: float) -> bool:
+    """Whether this process has the lock on an open file, for which it asks again and again for so many seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -98,11 +130,9 @@ def locked(directory: Path) -> Iterator[None]:
     Raises UsageError when another process holds it.
     """
     with (directory / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_taken(file.fileno(), PATIENCE):
             raise UsageError(
                 f"{directory}: another process is running in this directory.\n"
                 "Wait for it, or choose another directory with --run-dir."
-            ) from None
+            )
         yield

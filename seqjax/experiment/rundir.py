@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.errors import SaveError, UsageError
-from seqjax.storage import LOCK, parsed_json, read_json, whole_lines, write_atomically
+from seqjax.storage import LOCK, lines, parsed_json, read_json, write_atomically
 
 PUT_BACK = "Put it back from a copy, or start again with another --run-dir."
 MOST_SEEDS = 2**16  # of a run: those that `config.json` says it has must not fill the memory
@@ -138,8 +138,8 @@ def append_metrics(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     try:
         with path.open("ab", buffering=0) as file:
             size = file.tell()
-            lines = "".join(json.dumps(_without_nan(row)) + "\n" for row in rows).encode()
-            if file.write(lines) < len(lines):
+            added = "".join(json.dumps(_without_nan(row)) + "\n" for row in rows).encode()
+            if file.write(added) < len(added):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         if size is not None:
@@ -174,19 +174,18 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
     if not path.exists():
         return []
+    rows, number = [], 0
     try:
-        lines = whole_lines(path)
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}, expected lines of metrics.\n{PUT_BACK}") from None
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = parsed_json(line)
-            rows.append(row | {"phase": int(row["phase"]), "step": int(row["step"])})
-        except (ValueError, KeyError, TypeError, OverflowError):
-            raise UsageError(
-                f"{path}: line {number} is not a line of metrics, so the file has been changed or damaged.\n{PUT_BACK}"
-            ) from None
+        for number, line in enumerate(lines(path), start=1):  # noqa: B007 - told where it goes wrong
+            if line.endswith(b"\n"):
+                row = parsed_json(line)
+                rows.append(row | {"phase": int(row["phase"]), "step": int(row["step"])})
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).\n{PUT_BACK}") from None
+    except (ValueError, KeyError, TypeError, OverflowError):
+        raise UsageError(
+            f"{path}: line {number} is not a line of metrics, so the file has been changed or damaged.\n{PUT_BACK}"
+        ) from None
     return rows
 
 

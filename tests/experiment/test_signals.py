@@ -78,7 +78,7 @@ def test_a_second_signal_ends_a_run_whatever_the_device_is_at(tmp_path):
 def test_stopped_before_it_trains_a_run_says_so_and_can_be_begun_again(number, tmp_path):
     (tmp_path / "slow.py").write_text(
         "import time\nfrom experiments.linear_autoencoder import Config\nfrom seqjax.experiment import main\n"
-        "def build(config): print('reads data', flush=True); time.sleep(60)\n"
+        "def build(config):\n print('reads data', flush=True)\n while True: time.sleep(0.1)\n"
         "main(Config, build, smoke={}, args=['--run-dir', 'run'])\n"
     )
     running = subprocess.Popen(

@@ -36,6 +36,8 @@ def installed() -> Iterator[str | None]:
     else:
         before = _packages()
         try:
+            # a fresh image has no lists of packages; without a network those that are there may do
+            _apt_get("update")
             with _no_daemons_started():
                 done = _apt_get("install", *PACKAGES)
             yield f"Slurm cannot be installed: {done.stderr.strip()[-300:]}" if done.returncode else None

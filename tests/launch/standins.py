@@ -22,6 +22,8 @@ AWKWARD = [
     "%j $$ $(HOME)",
 ]
 
+AS_FLAGS = [part for value in AWKWARD for part in ("--dataset", value)]
+
 RECORD = """
 import json, os, sys
 said = None if sys.stdin.isatty() else sys.stdin.read()

@@ -6,7 +6,8 @@ import pytest
 from standins import AWKWARD
 
 from experiments.__main__ import names
-from launch.fields import canonical, check_flags, fields_of, flags_of, run_dir_of
+from launch.fields import canonical, fields_of, flags_of
+from launch.flags import run_dir_of, values_of
 from launch.grid import members_of
 from seqjax.errors import UsageError
 from seqjax.experiment.options import Options, parse
@@ -96,9 +97,12 @@ def test_the_flags_of_all_are_part_of_the_hash(tmp_path):
         ({"grid": {"hidden": [8]}}, "hidden=8: expected tuple"),
         ({"grid": {"hidden": [["x"]]}}, "expected tuple"),
         ({"grid": {"output": ["tanh"]}}, "output='tanh': expected Literal"),
-        ({"grid": {"activation": [1]}}, "activation=1: expected Activation"),
+        ({"grid": {"activation": [1]}}, "activation=1: expected Literal['relu',"),
+        ({"grid": {"driver": ["nosuch"]}}, "driver='nosuch': expected Literal['auto',"),
         ({"grid": {"dataset": ["a\0b"]}}, "no command line can carry"),
         ({"grid": {"dataset": ["\ud800"]}}, "no command line can carry"),
+        ({"grid": {"dataset": ["digits", "x" * 200_000]}}, "dataset='xxxxxxxxxxxxxxxxxxxx'...: has 200000 bytes"),
+        ({"grid": {"dataset": ["é" * 60_000]}}, "has 120000 bytes, expected at most 100000"),
         ({"grid": {"run_dir": ["x"]}}, "run_dir: each member has its own"),
         ({"grid": {"alpha": [1]}}, "alpha: is also among the flags"),
     ],
@@ -120,11 +124,84 @@ def test_flags_that_no_member_may_have_are_refused(flags, tmp_path):
         members_of("autoencoder", grid(tmp_path, {"grid": {"beta": [1]}}), flags)
 
 
+# of each kind of field one, and how its experiment's own parser reads these
+KINDS = [
+    ("autoencoder", "steps", ["5", "1_000", " 5", "5.0", "-1", "abc", "", "None"]),
+    ("autoencoder", "learning_rate", ["1e-3", "-1e-3", "-inf", "1", "x"]),
+    ("autoencoder", "patience", ["5", "None", "none"]),
+    ("autoencoder", "dataset", ["", "a b", "-5", "-x", "-", "--smoke", "None"]),
+    ("autoencoder", "run_dir", ["", "a//b", "None"]),
+    ("autoencoder", "tied", ["True", "maybe"]),
+    ("autoencoder", "driver", ["jit", "JIT", "nosuch"]),
+    ("autoencoder", "failed_save", ["go_on", "go-on"]),
+    ("autoencoder", "hidden", ["8", "8,4", "None", "-2"]),
+    ("vae", "stddev", ["0.5", "shared", "nosuch"]),
+    ("pca_features", "features", ["raw", "nosuch"]),
+    ("hidden_size", "candidates", ["8.5", "None"]),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "words"), KINDS, ids=lambda part: part if isinstance(part, str) else "")
+def test_flags_are_read_as_the_experiment_reads_them(name, field, words):
+    module, known, flag = importlib.import_module(f"experiments.{name}"), fields_of(name), f"--{field}"
+
+    def parsed(flags: list[str]) -> dict | None:
+        try:
+            config, options = parse(module.Config, "", name, flags)
+        except UsageError:
+            return None
+        return json.loads(json.dumps(dataclasses.asdict(config) | dataclasses.asdict(options), default=str))
+
+    default = parsed([])
+    spelled = [part for word in words for part in ([flag, word], [f"{flag}={word}"])]
+    for flags in (
+        *spelled,
+        [flag],
+        [flag, *words],
+        [f"--no-{flag[2:]}"],
+        [flag, words[0], "--"],
+        [flag, "--", words[0]],
+    ):
+        expected = parsed(flags)
+        if expected is None:
+            with pytest.raises(UsageError, match=r"\A(--|').*\Z"):
+                values_of(known, flags)
+        else:
+            assert default | values_of(known, flags) == expected, flags
+
+
 def test_flags_are_known_however_they_are_spelled():
     known = fields_of("autoencoder")
-    assert check_flags(known, ["--no-tied", "--batch_size=3", "--hidden", "1", "-2", "--", "x"]) == {
-        "tied", "batch_size", "hidden",
-    }  # fmt: skip
+    found = values_of(known, ["--no-tied", "--batch_size=3", "--hidden", "1", "-2", "--seed", "1", "--seed=2", "--"])
+    assert found == {"tied": False, "batch_size": 3, "hidden": [1, -2], "seed": 2}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["--steps", "5"], ["--steps=5"]),
+        (["--steps", "5", "--seed", "1"], ["--seed=1", "--steps=5"]),
+        (["--batch_size=3"], ["--batch-size", "3"]),
+        (["--alpha", "2"], ["--alpha", "1", "--alpha", "2.0"]),
+    ],
+)
+def test_the_flags_of_all_are_the_same_however_they_are_spelled(one, other, tmp_path):
+    path = grid(tmp_path, {"grid": {"beta": [1, 2]}})
+    assert members_of("autoencoder", path, one) == members_of("autoencoder", path, other)
+
+
+def test_the_environment_of_all_is_part_of_the_hash(tmp_path):
+    path = grid(tmp_path, {"grid": {"beta": [1]}})
+    settings = [[], [("A", "1")], [("A", "2")], [("A", "1"), ("B", "2")]]
+    assert len({members_of("autoencoder", path, [], one).members[0].hash for one in settings}) == len(settings)
+    again = [("B", "2"), ("A", "0"), ("A", "1")]
+    assert members_of("autoencoder", path, [], settings[-1]) == members_of("autoencoder", path, [], again)
+
+
+def test_what_is_the_default_is_none_beside_smoke(tmp_path):
+    path = grid(tmp_path, {"list": [{}, {"steps": 4000}]})
+    assert members_of("autoencoder", path, []).duplicates == 1
+    assert members_of("autoencoder", path, ["--smoke"]).duplicates == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import standins
-from standins import AWKWARD
+from standins import AS_FLAGS, AWKWARD
 
 from launch.__main__ import main
 
@@ -112,9 +112,9 @@ def _pairs(text: str):
 
 def test_values_arrive_as_they_are(capsys):
     settings = itertools.chain.from_iterable(("--env", f"KEY{i}={value}") for i, value in enumerate(AWKWARD))
-    found = manifest(capsys, *settings, flags=("--dataset", *AWKWARD))
+    found = manifest(capsys, *settings, flags=tuple(AS_FLAGS))
     assert [expanded(part) for part in container(found)["command"]] == [
-        "python3", "-m", "experiments.autoencoder", "--dataset", *AWKWARD, container(found)["command"][-1],
+        "python3", "-m", "experiments.autoencoder", *AS_FLAGS, container(found)["command"][-1],
     ]  # fmt: skip
     assert [expanded(v["value"]) for v in container(found)["env"]] == AWKWARD
 
@@ -126,6 +126,14 @@ def test_the_same_command_has_the_same_name_and_run_directory(capsys):
     assert container(one)["command"][-1] != container(other)["command"][-1]
     named = manifest(capsys, flags=("--run-dir", "/runs/mine"))
     assert container(named)["command"][-2:] == ["--run-dir", "/runs/mine"]
+
+
+def test_other_pods_are_another_jobset_that_goes_on_with_the_same_run(capsys):
+    asked = [[], ["--image", "other:2"], ["--env", "A=1"], ["--env", "A=2"], ["--gpus", "2"], ["--claim", "b"]]
+    found = [manifest(capsys, *more, flags=("--seed", "1")) for more in asked]
+    assert len({one["metadata"]["name"] for one in found}) == len(asked)
+    assert len({container(one)["command"][-1] for one in found}) == 1
+    assert manifest(capsys, flags=("--seed=1",))["metadata"]["name"] == found[0]["metadata"]["name"]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +148,7 @@ def test_the_same_command_has_the_same_name_and_run_directory(capsys):
         (["--", "--run-dir=/runs/../x"], "below /runs"),
         (["--", "--dataset", "\udcff"], "is no UTF-8"),
         (["--", "--nosuch"], "no such flag"),
+        (["--", "--driver", "nosuch"], "found 'nosuch'"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_by_name(args, said, capsys):
@@ -168,18 +177,18 @@ def test_options_that_no_cluster_takes_are_refused_by_name(args, capsys):
 def test_the_manifest_is_handed_to_kubectl(capfd, tmp_path, monkeypatch):
     kubectl = standins.program(tmp_path / "bin", "kubectl")
     monkeypatch.setenv("PATH", standins.path_with(kubectl.parent))
-    assert main([*BASE, "--namespace", "lab", "--", "--dataset", *AWKWARD]) == 0
+    assert main([*BASE, "--namespace", "lab", "--", *AS_FLAGS]) == 0
     (called,) = standins.calls(kubectl)
     assert called["args"] == ["apply", "--filename=-"]
-    assert json.loads(called["stdin"]) == manifest_of(capfd, *AWKWARD)
+    assert json.loads(called["stdin"]) == manifest_of(capfd)
     standins.answers(kubectl, 1, "no cluster")
     assert main(BASE) == 1
 
 
-def manifest_of(capfd, *values: str) -> dict:
+def manifest_of(capfd) -> dict:
     said = capfd.readouterr().out
     assert "kubectl --namespace=lab logs --follow" in said
-    assert main([*BASE, "--namespace", "lab", "--dry-run", "--", "--dataset", *values]) == 0
+    assert main([*BASE, "--namespace", "lab", "--dry-run", "--", *AS_FLAGS]) == 0
     return json.loads(capfd.readouterr().out)
 
 

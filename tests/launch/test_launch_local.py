@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from standins import AS_FLAGS
 
 from launch.__main__ import USAGE, main
 from launch.local import background, command_of, foreground
 from launch.status import status
 
 ROOT = Path(__file__).parent.parent.parent
-AWKWARD = ["--title", "two words", "it's", '"$HOME"', "a\nb", "naïve", ""]
+AWKWARD = ["two words", "it's", '"$HOME"', "a\nb", "naïve", ""]
 
 
 def python(code: str, *args: str) -> list[str]:
@@ -30,9 +31,23 @@ def test_an_unknown_experiment_is_one_line_and_exit_2(name, capsys):
 
 
 def test_a_dry_run_prints_the_exact_command(capsys):
-    assert main(["local", "autoencoder", "--dry-run", "--", *AWKWARD, "--", "--background"]) == 0
+    flags = [*AS_FLAGS, "--dataset=--background", "--"]
+    assert main(["local", "autoencoder", "--dry-run", "--", *flags]) == 0
     printed = shlex.split(capsys.readouterr().out)
-    assert printed == [sys.executable, "-m", "experiments.autoencoder", *AWKWARD, "--", "--background"]
+    assert printed == [sys.executable, "-m", "experiments.autoencoder", *flags]
+
+
+def test_flags_of_the_experiment_are_checked_before_anything_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for flags in (["--nosuch", "3"], ["--steps", "abc"], ["stray"]):
+        assert main(["local", "linear_autoencoder", "--background", "--", *flags]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_experiment_tells_its_flags(capfd):
+    assert main(["local", "linear_autoencoder", "--", "--help"]) == 0
+    assert "--code-size" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

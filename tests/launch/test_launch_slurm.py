@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import standins
-from standins import AWKWARD
+from standins import AS_FLAGS, AWKWARD
 
 from launch.__main__ import main
 from launch.slurm import Array, Resources, script
 
-FLAGS = ["--smoke", "--dataset", AWKWARD[0], *AWKWARD, "\udcff", "--", "--hidden"]
+FLAGS = ["--smoke", *AS_FLAGS, "--dataset", "\udcff", "--hidden", "--"]
 
 
 @pytest.fixture
@@ -51,6 +51,20 @@ def test_what_was_asked_is_in_the_script(capsys, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("time", "save_before", "taken"),
+    [
+        ("1", "120", False), ("2:00", "120", False), ("2:01", "120", True), ("1:00:00", "3600", False),
+        ("1-0", "86400", False), ("1-0:1", "86400", True), ("1-0:0:1", "86400", True), ("0", "120", True),
+    ],
+)  # fmt: skip
+def test_a_job_that_would_be_told_to_stop_from_its_start_on_is_refused(time, save_before, taken, capsys):
+    command = ["slurm", "autoencoder", "--dry-run", "--time", time, "--save-before", save_before]
+    assert main(command) == (0 if taken else 2)
+    error = capsys.readouterr().err
+    assert error == "" if taken else error.startswith(f"launch: --time {time}: ") and error.count("\n") == 1
+
+
 def test_an_array_has_a_task_for_each_and_a_limit(tmp_path):
     assert "#SBATCH --array=0-9%3\n" in script("a", tmp_path, tmp_path, Resources(), Array(10, 3))
     assert "#SBATCH --array=0-9\n" in script("a", tmp_path, tmp_path, Resources(), Array(10, None))
@@ -85,7 +99,9 @@ def test_names_values_and_paths_reach_the_experiment_as_they_are(cluster, tmp_pa
     assert not list(tmp_path.rglob("pwned"))
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(75, True), (0, False), (3, False), (137, False)])
+@pytest.mark.parametrize(
+    ("code", "requeued"), [(75, True), (143, True), (130, True), (0, False), (3, False), (137, False)]
+)
 def test_a_run_that_has_saved_is_requeued_and_no_other(code, requeued, cluster, tmp_path):
     python = standins.program(tmp_path, "python", standins.INTERPRETER)
     standins.answers(python, code)

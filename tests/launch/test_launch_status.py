@@ -1,3 +1,4 @@
+import fcntl
 import json
 import subprocess
 import sys
@@ -71,6 +72,32 @@ def test_a_lock_of_another_process_is_seen(tmp_path):
         assert holder.stdout.readline() == "held\n"
         assert status(path).state == "running"
     assert status(path).state == "stopped"
+
+
+def test_a_run_that_begins_at_the_moment_of_a_look_asks_again(tmp_path, monkeypatch):
+    with (tmp_path / LOCK).open("ab") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(look, fcntl.LOCK_UN))
+        with locked(tmp_path):
+            assert is_locked(tmp_path)
+
+
+def test_a_run_that_begins_while_others_look_is_not_refused(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from launch.locks import is_locked\n"
+        "print('looks', flush=True)\nwhile True:\n    is_locked(Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with locked(tmp_path):
+        pass
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as looker:
+        try:
+            assert looker.stdout.readline() == "looks\n"
+            for _ in range(3000):
+                with locked(tmp_path):
+                    pass
+        finally:
+            looker.kill()
 
 
 def test_a_finished_run_shows_its_headline(tmp_path):

@@ -264,6 +264,16 @@ def test_another_sweep_in_the_same_folder_is_refused(cluster, tmp_path, capsys):
     assert "so it is no sweep" in capsys.readouterr().err
 
 
+def test_with_another_environment_it_is_another_sweep(members, tmp_path, capsys):
+    command = grid(tmp_path, seed=[0])
+    del command[-2:]
+    for value in ("1", "2", "1"):
+        assert main([*command, "--env", f"A={value}"]) == 0
+    first, second, again = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sweep ")]
+    assert first == again != second
+    assert len(list(tmp_path.glob("runs/sweeps/*/runs/*/receipt.json"))) == 2
+
+
 def test_a_dry_run_lists_the_members_and_does_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", standins.bare_path(tmp_path / "bare"))
     command = grid(tmp_path, dataset=["a", "a", "b\nc"])
@@ -293,15 +303,46 @@ def test_here_members_run_and_are_done_failed_or_skipped(members, tmp_path, caps
 def test_here_a_signal_lets_members_save_and_the_same_command_goes_on(members, tmp_path, monkeypatch, capsys):
     command = grid(tmp_path, seed=[0, 0], steps=[1, 2])
     (tmp_path / "gate").touch()
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     first = tmp_path / "the sweep's" / "runs"
     with subprocess.Popen([sys.executable, "-S", "-c", STOPPER, str(os.getpid()), str(first)]) as stopper:
-        assert main([*command, "--env", f"GATE={tmp_path / 'gate'}"]) == 75
+        assert main(command) == 75
         assert stopper.wait() == 0
     assert "the same command goes on" in capsys.readouterr().out
     assert len(list(first.iterdir())) == 1
     (tmp_path / "gate").unlink()
     assert main(command) == 0
     assert sorted(path.read_text() for path in first.glob("*/starts")) == ["x", "xx"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_here_a_member_that_a_signal_ends_before_it_can_save_is_started_again(number, members, tmp_path, capsys):
+    command = grid(tmp_path, seed=[128 + number, 0])
+    assert main(command) == 75
+    assert "the same command goes on" in capsys.readouterr().out
+    stopped, _ = frozen(tmp_path)
+    assert main(["sweep-status", str(tmp_path / "the sweep's")]) == 0
+    assert "stopped before it had anything to save" in capsys.readouterr().out
+    (tmp_path / "the sweep's/mended").touch()
+    assert main(command) == 0
+    assert (tmp_path / "the sweep's" / stopped["run_dir"] / "starts").read_text() == "xx"
+
+
+def test_here_a_member_that_cannot_be_started_costs_the_others_nothing(members, tmp_path, monkeypatch, capsys):
+    able = sweep.command_of
+    monkeypatch.setattr(
+        sweep, "command_of", lambda name, flags: [*able(name, flags), *(["x" * 200_000] if "--seed=1" in flags else [])]
+    )
+    command = grid(tmp_path, seed=[1, 0, 3])
+    assert main(command) == 1
+    unable, _, wrong = frozen(tmp_path)
+    said = capsys.readouterr().out
+    assert f"failed   {unable['run_dir']}: exit 126: jobs/0001/log-0.txt" in said
+    assert f"failed   {wrong['run_dir']}: exit 3: jobs/0001/log-2.txt" in said
+    log = (tmp_path / "the sweep's/jobs/0001/log-0.txt").read_text()
+    assert log == f"launch: {sys.executable}: cannot be started (Argument list too long).\n"
+    assert main(command) == 1
+    assert "nothing to start" in capsys.readouterr().out
 
 
 def test_here_members_that_outlive_a_killed_launch_are_not_started_twice(tmp_path):
@@ -342,6 +383,47 @@ def test_a_journal_line_cut_short_is_left_out_and_a_foreign_one_refused(tmp_path
     path.write_text("[]\n" + whole)
     with pytest.raises(UsageError, match="line 1 is none of this journal"):
         journal.read(tmp_path)
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(60 * 2**30)
+
+
+UNREADABLE = {
+    "sparse": sparse,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("put", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("name", ["members.jsonl", "journal.jsonl", "jobs/0001/exit-0", "jobs/0001/started-0"])
+def test_what_lies_in_the_place_of_its_files_fills_no_memory_and_is_waited_for_by_nobody(name, put, cluster, tmp_path):
+    command = [*grid(tmp_path, seed=[0]), "--on", "slurm"]
+    folder = tmp_path / "the sweep's"
+    assert main(command) == 0
+    cluster.set_state(1, "GONE")
+    if name.startswith("jobs"):
+        # an intent whose outcome its tasks know
+        lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+        (folder / "journal.jsonl").write_text(lines[0])
+        (folder / "jobs/0001/started-0").write_text("1\n")
+    (folder / name).unlink(missing_ok=True)
+    put(folder / name)
+    for args in (["sweep-status", str(folder)], command):
+        done = subprocess.run(
+            ["bash", "-c", 'ulimit -v 4000000; exec "$@"', "bash", sys.executable, "-m", "launch", *args],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert len(done.stderr.splitlines()) <= 2, done.stderr
+        assert done.returncode in ((2,) if name.endswith(".jsonl") else (0, 1, 2))
+        assert "Traceback" not in done.stderr
+    assert len(cluster.jobs()) == 1
 
 
 def test_experiments_themselves_run_in_a_sweep(tmp_path, capsys, monkeypatch):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import standins
-from standins import AWKWARD
+from standins import AS_FLAGS, AWKWARD
 
 from launch.__main__ import main
 
@@ -37,7 +37,7 @@ def gcloud(tmp_path, monkeypatch) -> Path:
 
 def test_a_dry_run_prints_the_commands_for_all_workers(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main([*BASE, *MADE, "--dry-run", "--", "--seed", "it's 1"]) == 0
+    assert main([*BASE, *MADE, "--dry-run", "--", "--dataset", "it's 1"]) == 0
     create, copy, run = (shlex.split(line) for line in capsys.readouterr().out.splitlines())
     tool, where = ["gcloud", "compute", "tpus", "tpu-vm"], ["--quiet", "--zone=us-west4-a", "--project=lab"]
     made = ["--accelerator-type=v5litepod-16", "--version=v2-alpha-tpuv5-lite", "--spot"]
@@ -46,17 +46,17 @@ def test_a_dry_run_prints_the_commands_for_all_workers(capsys, tmp_path, monkeyp
     assert copy[6].startswith("pod:seqjax-")
     assert copy[7:] == [*where, "--worker=all"]
     assert run[:-1] == [*tool, "ssh", "pod", *where, "--worker=all"]
-    assert run[-1].endswith("&& exec python3 -m experiments.autoencoder --seed 'it'\"'\"'s 1'")
+    assert run[-1].endswith("&& exec python3 -m experiments.autoencoder --dataset 'it'\"'\"'s 1'")
     assert not list(tmp_path.iterdir())
 
 
 def test_values_arrive_on_the_worker_as_they_are(gcloud, tmp_path):
     python = standins.program(tmp_path / "inter preter's", "$py thon", standins.INTERPRETER)
     settings = [part for i, value in enumerate(AWKWARD) for part in ("--env", f"KEY{i}={value}")]
-    assert main([*BASE, *settings, "--python", str(python), "--", "--dataset", *AWKWARD]) == 0
+    assert main([*BASE, *settings, "--python", str(python), "--", *AS_FLAGS]) == 0
     assert [call["args"][3] for call in standins.calls(gcloud)] == ["scp", "ssh"]
     (called,) = standins.calls(python)
-    assert called["args"] == ["-m", "experiments.autoencoder", "--dataset", *AWKWARD]
+    assert called["args"] == ["-m", "experiments.autoencoder", *AS_FLAGS]
     assert [called["environment"][f"KEY{i}"] for i in range(len(AWKWARD))] == AWKWARD
     code = Path(called["environment"]["PYTHONPATH"])
     assert (code / "experiments/autoencoder.py").exists()
@@ -94,6 +94,7 @@ def test_the_first_call_that_fails_ends_it_with_its_code(tmp_path, monkeypatch):
         (["--python", "a\nb"], "--python"),
         (["--", "--dataset", "\udcff"], "is no UTF-8"),
         (["--", "--nosuch"], "no such flag"),
+        (["--", "--steps", "abc"], "--steps: expected int, found 'abc'"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_before_anything_is_made(args, said, gcloud, capsys):
