@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 import traceback
 
@@ -31,13 +32,15 @@ def starts_others(options: Options) -> bool:
 
 def met(options: Options) -> tuple[Peers, Watch | None]:
     """All processes of the run, once they have met, and the watch that each keeps over the others."""
-    place = place_in(os.environ)
+    place, first_gone = place_in(os.environ), threading.Event()
     if place is None:
         join_tpu_workers()
     elif place.count > 1:
-        join(place)
+        first_gone = join(place)
     peers = peers_here()
-    return peers, Watch(peers, stuck_after=options.stuck_after) if peers.count > 1 else None
+    if peers.count == 1:
+        return peers, None
+    return peers, Watch(peers, stuck_after=options.stuck_after, first_gone=first_gone.is_set)
 
 
 def told(error: BaseException, name: str, peers: Peers, watch: Watch | None) -> int:

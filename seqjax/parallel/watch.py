@@ -1,5 +1,6 @@
 """A thread in each of several processes that ends them all when one of them has died, failed or stands still."""
 
+import contextlib
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from seqjax.errors import Interrupted
 from seqjax.parallel.peers import PREFIX, Peers
 
 SILENT_AFTER = 30.0  # seconds without a beat, after which a process counts as dead
+MOST_NAMED = 8  # in a line
 LOST = 1  # the exit code of a run that another process has ended by being no more
 
 
@@ -31,6 +33,7 @@ class Watch:
     """Says every second that this process lives, and looks whether the others do.
 
     stuck_after: seconds in training after which a process that sets off no step, while it should, counts as stuck.
+    first_gone: says whether the connection to the first process is broken.
     end: called with an exit code when this process has to end; it does not return.
     """
 
@@ -41,11 +44,13 @@ class Watch:
         stuck_after: float,
         silent_after: float = SILENT_AFTER,
         every: float = 1.0,
+        first_gone: Callable[[], bool] = lambda: False,
         end: Callable[[int], Any] = os._exit,
     ) -> None:
         self._peers, self._stuck_after, self._silent_after, self._end = peers, stuck_after, silent_after, end
-        # all read what all write: the more they are, the less often
-        self._every = every * max(1, peers.count / 32)
+        # all read what all write: the more they are, the less often, but several times before they count as silent
+        self._every = min(every * max(1, peers.count / 32), silent_after / 3)
+        self._first_gone = first_gone
         self._beat = Beat(0, 0, False, socket.gethostname())
         self._moved_at = time.monotonic()
         self._stopped = threading.Event()
@@ -66,22 +71,43 @@ class Watch:
         """Ends with the others, which are done too; with another code than 0 ends this process, and them with it."""
         self._stopped.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(within)
         if code == 0:
-            jax.distributed.shutdown()
+            # waits for the others, of which one may have died after all was done
+            closing = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+            closing.start()
+            closing.join(self._silent_after)
+            if closing.is_alive():
+                self._leave(code)
             return
-        client, peers, begin = self._peers.client, self._peers, time.monotonic()
-        try:
-            client.key_value_set(f"{PREFIX}/ended/{peers.index}", str(code))
-            client.key_value_set(f"{PREFIX}/left/{peers.index}", "")
-            # the first process has to stay until the others, which ask it, have read this
-            while peers.is_first and time.monotonic() - begin < within + self._every:
-                if len(client.key_value_dir_get(f"{PREFIX}/left/")) == peers.count:
-                    break
-                time.sleep(0.05)
-        except jax.errors.JaxRuntimeError:
-            pass  # it has gone, and with it who would read this
+        self._tell(code, self._peers.count, within)
         self._leave(code)
+
+    def _tell(self, code: int, readers: int, within: float = 5.0) -> None:
+        """Lets the others end with this code."""
+        self._in_time(within + self._every, self._say_ended, code, readers)
+
+    def _say_ended(self, code: int, readers: int) -> None:
+        """In the first process returns when the others, which ask it, have read this."""
+        client, peers = self._peers.client, self._peers
+        client.key_value_set(f"{PREFIX}/ended/{peers.index}", str(code))
+        self._say_left()
+        while peers.is_first and len(client.key_value_dir_get(f"{PREFIX}/left/")) < readers:
+            time.sleep(0.05)
+
+    def _say_left(self) -> None:
+        self._peers.client.key_value_set(f"{PREFIX}/left/{self._peers.index}", "", allow_overwrite=True)
+
+    def _in_time(self, seconds: float, say: Callable[..., None], *what: Any) -> None:
+        """Waits no longer for it: where the first process is no more, nobody answers."""
+
+        def run() -> None:
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                say(*what)
+
+        saying = threading.Thread(target=run, daemon=True)
+        saying.start()
+        saying.join(seconds)
 
     def others_failed(self) -> bool:
         """Whether another process has said that it ends."""
@@ -96,8 +122,10 @@ class Watch:
                 pass  # the first process, which keeps what is said, may have gone: the time of its last answer tells
 
     def _time_answers(self) -> None:
-        """Beside `_run`, which waits for ever for the answer of a process that has been halted."""
+        """Beside `_run`, which waits for ever for the answer of a process that has been halted or is no more."""
         while not self._stopped.wait(self._every):
+            if self._first_gone():
+                self._lost([0], "has died: its connection is closed")
             if time.monotonic() - self._answered_at > self._silent_after:
                 self._lost([0], f"has not answered for {self._silent_after:.0f} s")
 
@@ -109,12 +137,17 @@ class Watch:
             index, beat = int(key.rsplit("/", 1)[1]), Beat(*json.loads(text))
             if index != peers.index and beat != self._heard[index][0]:
                 self._heard[index] = (beat, now)
-        for _, code in client.key_value_dir_get(f"{PREFIX}/ended/"):
+        ended = dict(client.key_value_dir_get(f"{PREFIX}/ended/"))
+        for code in ended.values():
             # in training all stop at the same step, and the first still saves
             if int(code) != Interrupted.exit_code or not self._beat.training:
-                client.key_value_set(f"{PREFIX}/left/{peers.index}", "", allow_overwrite=True)
+                self._say_left()
                 self._leave(int(code))
-        silent = [index for index, (_, at) in self._heard.items() if now - at > self._silent_after]
+        silent = [
+            index
+            for index, (_, at) in self._heard.items()
+            if now - at > self._silent_after and f"{PREFIX}/ended/{index}" not in ended
+        ]
         if silent:
             self._lost(silent, f"has not been heard of for {self._silent_after:.0f} s")
         if self._beat.training and now - self._moved_at > self._stuck_after:
@@ -132,9 +165,12 @@ class Watch:
 
     def _lost(self, indices: list[int], what: str) -> None:
         """Ends this process. The first of those that are left says why, for all."""
+        self._stopped.set()
         hosts = {index: beat.host if beat else "?" for index, (beat, _) in self._heard.items()}
         hosts[self._peers.index] = self._beat.host
-        named = ", ".join(f"process {index} on {hosts[index]}" for index in indices)
+        named = ", ".join(f"process {index} on {hosts[index]}" for index in indices[:MOST_NAMED])
+        if len(indices) > MOST_NAMED:
+            named += f" and {len(indices) - MOST_NAMED} more"
         left = [index for index in range(self._peers.count) if index not in indices]
         if not left or self._peers.index == left[0]:
             print(
@@ -143,12 +179,17 @@ class Watch:
                 file=sys.stderr,
                 flush=True,
             )
+            if self._peers.is_first:
+                self._tell(LOST, len(left))
         else:
             # so that it can say it before an engine ends the job
-            time.sleep(1.0)
+            time.sleep(1.0 + self._every)
+            if 0 in left:
+                self._in_time(1.0, self._say_left)
         self._leave(LOST)
 
     def _leave(self, code: int) -> None:
+        self._stopped.set()
         sys.stdout.flush()
         sys.stderr.flush()
         self._end(code)
