@@ -112,8 +112,8 @@ def check(options: Options) -> None:
     """Raises UsageError for options that make no run."""
     if not 1 <= options.seeds <= MOST_SEEDS:
         raise UsageError(f"--seeds {options.seeds}: expected 1 to {MOST_SEEDS}.")
-    if options.processes is not None and options.processes < 1:
-        raise UsageError(f"--processes {options.processes}: expected at least 1.")
+    if options.processes is not None and not 1 <= options.processes <= 512:
+        raise UsageError(f"--processes {options.processes}: expected 1 to 512.")
     if not options.stuck_after > 0:
         raise UsageError(f"--stuck-after {options.stuck_after}: expected a number of seconds above 0.")
     if not 0 <= options.seed < 2**31 - options.seeds:

@@ -9,6 +9,7 @@ import traceback
 import jax
 
 from seqjax.errors import SeqjaxError, UsageError, shown
+from seqjax.experiment.loopback import end_with_starter
 from seqjax.experiment.options import Options
 from seqjax.parallel import Peers
 from seqjax.parallel.peers import peers_here
@@ -36,6 +37,7 @@ def met(options: Options) -> tuple[Peers, Watch | None]:
     if place is None:
         join_tpu_workers()
     elif place.count > 1:
+        end_with_starter()
         first_gone = join(place)
     peers = peers_here()
     if peers.count == 1:

@@ -1,17 +1,24 @@
 """Runs of several processes on this machine: the bits of one process, and an end for all when one of them dies."""
 
 import json
+import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
+import types
 
 import psutil
 import pytest
-from commands import QUICK, command, finished, process
+from commands import QUICK, ROOT, command, finished, process
 
 from experiments import autoencoder, deep_clustering, gan, pixel_mnist, vae
-from seqjax.experiment import rundir
+from seqjax.errors import UsageError
+from seqjax.experiment import loopback, rundir
+from seqjax.parallel.coordinator import LOOPBACK
 
 ARGS = [*QUICK, "--reproducible"]
 
@@ -89,6 +96,105 @@ def test_a_killed_process_ends_the_run_within_a_minute(tmp_path):
     assert "Traceback" not in err
 
 
+def test_a_killed_first_process_is_named_by_the_other(tmp_path):
+    address = f"{LOOPBACK}:{loopback._free_port()}"
+    both = [
+        process(
+            "linear_autoencoder", *ARGS, "--run-dir", tmp_path / "run", "--steps", 10**8,
+            JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(index),
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    in_step(both[0], tmp_path / "run")
+    killed = time.monotonic()
+    both[0].kill()
+    code, _, err = finished(both[1])
+    assert time.monotonic() - killed < 10
+    assert code == 1
+    assert re.fullmatch(r"seqjax: process 0 on \S+ has died: .*\nRun the same command to continue .*\n", err)
+    finished(both[0])
+
+
+def test_a_taken_port_ends_all_processes_at_once(tmp_path, monkeypatch, capfd):
+    with socket.create_server((LOOPBACK, 0)) as other:
+        monkeypatch.setattr(loopback, "_free_port", lambda: other.getsockname()[1])
+        begin = time.monotonic()
+        args = ["-m", "experiments.linear_autoencoder", *ARGS, "--run-dir", str(tmp_path / "run")]
+        monkeypatch.chdir(ROOT)
+        assert loopback.run_on_loopback(2, [sys.executable, *args]) == 2
+    assert time.monotonic() - begin < 20, "most of which Python takes to start"
+    err = capfd.readouterr().err
+    assert "Run the same command again" in err
+    assert "JAX_COORDINATOR_ADDRESS" not in err, "which nobody has set"
+    assert "Traceback" not in err
+
+
+WAITING = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+
+
+def test_processes_that_cannot_all_be_started_are_ended(monkeypatch):
+    started = []
+
+    def start(*args, **named):
+        if len(started) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(subprocess.Popen(*args, **named))
+        return started[-1]
+
+    monkeypatch.setattr(loopback, "subprocess", types.SimpleNamespace(Popen=start))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(
+        UsageError, match="--processes 3: process 2 cannot be started: Resource temporarily unavailable"
+    ):
+        loopback.run_on_loopback(3, WAITING)
+    assert [each.returncode for each in started] == [-signal.SIGKILL] * 2
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_processes_are_started_reaches_all(monkeypatch, capfd, number):
+    started = []
+
+    def start(*args, **named):
+        started.append(subprocess.Popen(*args, **named))
+        if len(started) == 1:
+            os.kill(os.getpid(), number)
+        return started[-1]
+
+    monkeypatch.setattr(loopback, "subprocess", types.SimpleNamespace(Popen=start))
+    assert loopback.run_on_loopback(2, WAITING) == 128 + signal.SIGTERM
+    assert [each.returncode for each in started] == [-signal.SIGTERM] * 2
+    assert "process 0 of 2 was ended by SIGTERM" in capfd.readouterr().err
+
+
+def test_a_terminal_that_nohup_ignores_ends_nothing(monkeypatch):
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        ended = [sys.executable, "-S", "-c", "import os, signal; os.kill(os.getppid(), signal.SIGHUP)"]
+        assert loopback.run_on_loopback(1, ended) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
+    child = (
+        "import os, pathlib, time; from seqjax.experiment.loopback import end_with_starter; end_with_starter();"
+        f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch(); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", child]
+    parent = f"from seqjax.experiment.loopback import run_on_loopback; run_on_loopback(2, {command})"
+    running = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, stderr=subprocess.PIPE)
+    while len(names := [each.name for each in tmp_path.iterdir()]) < 2:
+        assert running.poll() is None
+        time.sleep(0.05)
+    children = [psutil.Process(int(name)) for name in names]
+    running.kill()
+    running.communicate(timeout=10)  # which they hold open
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
 def test_an_error_of_the_first_process_is_said_once_and_ends_both(tmp_path):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
@@ -110,16 +216,32 @@ def test_an_error_of_the_first_process_is_said_once_and_ends_both(tmp_path):
             ["--processes", 3],
             "--processes 3: the environment has started 2, of which this is number 0",
         ),
-        ({}, ["--processes", 0], "--processes 0: expected at least 1"),
+        ({"SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}, [], "SLURM_NTASKS, SLURM_LOCALID"),
+        (
+            {f"OMPI_COMM_WORLD_{name}": value for name, value in (("SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1"))},
+            [],
+            "mpirun -x JAX_COORDINATOR_ADDRESS=HOST:PORT",
+        ),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}, [], "JAX_NUM_PROCESSES is not set"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "head", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
+            [],
+            "JAX_COORDINATOR_ADDRESS='head': expected HOST:PORT",
+        ),
+        ({}, ["--processes", 0], "--processes 0: expected 1 to 512"),
+        ({}, ["--processes", 10**6], "--processes 1000000: expected 1 to 512"),
         ({}, ["--stuck-after", 0], "--stuck-after 0.0: expected a number of seconds above 0"),
     ],
 )
 def test_what_cannot_be_met_is_refused_at_once(tmp_path, monkeypatch, capsys, environment, flags, message):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    begin = time.monotonic()
     code, _, err = command(capsys, *ARGS, *flags, "--run-dir", tmp_path / "run")
+    assert time.monotonic() - begin < 5
     assert code == 2
     assert message in err
+    assert err.count("\n") <= 2
     assert not (tmp_path / "run").exists()
 
 
@@ -145,3 +267,12 @@ def test_every_kind_of_training_has_the_same_bits_on_two_processes(tmp_path, cap
     code, _, err = finished(process(name, *args, "--processes", 2, "--run-dir", tmp_path / "two"))
     assert code == 0, err
     assert receipt(tmp_path / "two")["state_sha256"] == receipt(tmp_path / "one")["state_sha256"]
+
+
+@pytest.mark.long
+def test_a_recurrent_model_has_the_same_bits_on_four_processes(tmp_path, capsys):
+    args = ["--smoke", "--reproducible", "--seeds", 1, "--devices", 1]
+    assert command(capsys, *args, "--run-dir", tmp_path / "one", module=pixel_mnist)[0] == 0
+    code, _, err = finished(process("pixel_mnist", *args, "--processes", 4, "--run-dir", tmp_path / "four"))
+    assert code == 0, err
+    assert receipt(tmp_path / "four")["state_sha256"] == receipt(tmp_path / "one")["state_sha256"]
