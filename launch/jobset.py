@@ -133,7 +133,8 @@ def _unexpanded(name: str, text: str) -> str:
 def _environment(job_name: str, asked: Pods) -> list[dict[str, Any]]:
     own = [{"name": key, "value": _unexpanded("--env", value)} for key, value in asked.environment]
     if asked.processes == 1:
-        return own
+        # a pod of an indexed job that does not say so might be one of several
+        return [{"name": "JAX_NUM_PROCESSES", "value": "1"}, *own]
     return [
         # the name that the headless service gives to the pod of index 0
         {"name": "JAX_COORDINATOR_ADDRESS", "value": f"{job_name}-{JOB}-0-0.{job_name}:{PORT}"},
