@@ -32,6 +32,24 @@ def test_the_operation_its_line_and_its_values_are_named():
     assert origin.found == "12 nan of 12 values of float32[4,3], from float32[4,3] up to 30"
 
 
+LIBRARY_CALLS = {
+    "where": lambda x: jnp.where(x > 0, jnp.inf, x),
+    "norm": lambda x: jnp.linalg.norm(x * 1e30),
+    "gradient of norm": lambda x: jax.grad(lambda x: jnp.linalg.norm(x * 0))(x),
+    "var": lambda x: jnp.var(x * 1e30),
+    "inv": lambda x: jnp.linalg.inv(x[:3] * 0),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARY_CALLS)
+def test_inside_a_function_of_the_library_the_line_that_calls_it_is_named(name):
+    function = LIBRARY_CALLS[name]
+    # elsewhere first: the library keeps what it has traced
+    first_non_finite(lambda x: function(x + 0), X)
+    (origin,) = first_non_finite(function, X).values()
+    assert f"test_non_finite.py:{function.__code__.co_firstlineno}:" in origin.where
+
+
 def test_an_input_is_named_by_its_path():
     found = first_non_finite(
         lambda given: given["batch"]["x"].sum() + given["scale"], {"scale": 1.0, "batch": {"x": BAD}}

@@ -15,7 +15,8 @@ class Origin(NamedTuple):
     """The operation whose result is not finite although all that it was given is; `operation` is `input` for an
     argument that came so.
 
-    where: file, line and function for an operation, the path of the array for an input.
+    where: file, line and function for an operation, those of the call where it is inside one of JAX's own functions;
+        the path of the array for an input.
     found: how many of how many values are what, and for an operation how large what it was given is.
     """
 
@@ -74,8 +75,8 @@ def _came_in(name: str, value: Any) -> Origin | None:
 Values, Origins = list[Any], list["Origin | None"]
 
 
-def _evaluated(jaxpr: Any, consts: Values, args: Values, inputs: Origins) -> tuple[Values, Origins]:
-    """The results, and for each that is bad its origin."""
+def _evaluated(jaxpr: Any, consts: Values, args: Values, inputs: Origins, called: str = "") -> tuple[Values, Origins]:
+    """The results, and for each that is bad its origin. called: the place that it is called from."""
     known: dict[Any, tuple[Any, Origin | None]] = {}
 
     def read(atom: Any) -> tuple[Any, Origin | None]:
@@ -88,7 +89,7 @@ def _evaluated(jaxpr: Any, consts: Values, args: Values, inputs: Origins) -> tup
     last_use = _last_uses(jaxpr)
     for number, eqn in enumerate(jaxpr.eqns):
         given = [read(atom) for atom in eqn.invars]
-        values, origins = _one(jaxpr, eqn, [value for value, _ in given], [origin for _, origin in given])
+        values, origins = _one(jaxpr, eqn, [value for value, _ in given], [origin for _, origin in given], called)
         for var, value, origin in zip(eqn.outvars, values, origins, strict=True):
             known[var] = value, origin
         for var in last_use[number]:
@@ -111,16 +112,17 @@ def _last_uses(jaxpr: Any) -> dict[int, list[Any]]:
     return uses
 
 
-def _one(jaxpr: Any, eqn: Any, args: Values, inputs: Origins) -> tuple[Values, Origins]:
+def _one(jaxpr: Any, eqn: Any, args: Values, inputs: Origins, called: str) -> tuple[Values, Origins]:
     values = _run(jaxpr, eqn, args)
     bad = [_is_bad(value) for value in values]
     if not any(bad):
         return values, [None] * len(values)
     given = next((origin for origin in inputs if origin is not None), None)
-    inner = _entered(eqn, args, inputs) if given is None or eqn.primitive.name in ENTERED else None
+    place = _place(eqn) or called
+    inner = _entered(eqn, args, inputs, place) if given is None or eqn.primitive.name in ENTERED else None
     origins = [None] * len(values) if inner is None else inner
     return values, [
-        (origin or given or _origin(eqn, value, args)) if is_bad else None
+        (origin or given or _origin(eqn, value, args, place)) if is_bad else None
         for value, origin, is_bad in zip(values, origins, bad, strict=True)
     ]
 
@@ -132,45 +134,50 @@ def _run(jaxpr: Any, eqn: Any, args: Values) -> Values:
     return jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, []))(*given.values())
 
 
-def _origin(eqn: Any, value: Any, args: Values) -> Origin:
+def _place(eqn: Any) -> str:
+    """Empty inside of what JAX has jitted itself."""
     # JAX has no public name for the line that an operation comes from
     from jax._src import source_info_util
 
+    return source_info_util.summarize(eqn.source_info)
+
+
+def _origin(eqn: Any, value: Any, args: Values, place: str) -> Origin:
     given = [np.asarray(arg) for arg in args if jax.dtypes.issubdtype(arg.dtype, np.number)]
     sizes = [f"{_type(array)} up to {np.abs(array).max(initial=0):.3g}" for array in given]
     found = f"{_found(value)}, from {' and '.join(sizes) or 'no numbers'}"
-    return Origin(eqn.primitive.name, source_info_util.summarize(eqn.source_info), found)
+    return Origin(eqn.primitive.name, place, found)
 
 
-def _entered(eqn: Any, args: Values, inputs: Origins) -> Origins | None:
+def _entered(eqn: Any, args: Values, inputs: Origins, place: str) -> Origins | None:
     """The origins of a call's, a loop's or a branch's results; `None` for what cannot be entered."""
     enter = ENTERED.get(eqn.primitive.name)
-    return None if enter is None else enter(eqn.params, args, inputs)
+    return None if enter is None else enter(eqn.params, args, inputs, place)
 
 
-def _call(params: dict[str, Any], args: Values, inputs: Origins) -> Origins:
+def _call(params: dict[str, Any], args: Values, inputs: Origins, place: str) -> Origins:
     inner = next(params[name] for name in ("jaxpr", "call_jaxpr") if name in params)
     jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, [])
-    return _evaluated(jaxpr, consts, args, inputs)[1]
+    return _evaluated(jaxpr, consts, args, inputs, place)[1]
 
 
-def _branch(params: dict[str, Any], args: Values, inputs: Origins) -> Origins:
+def _branch(params: dict[str, Any], args: Values, inputs: Origins, place: str) -> Origins:
     branches = params["branches"]
     chosen = branches[min(max(int(args[0]), 0), len(branches) - 1)]
-    return _evaluated(chosen.jaxpr, chosen.consts, args[1:], inputs[1:])[1]
+    return _evaluated(chosen.jaxpr, chosen.consts, args[1:], inputs[1:], place)[1]
 
 
-def _while(params: dict[str, Any], args: Values, inputs: Origins) -> Origins:
+def _while(params: dict[str, Any], args: Values, inputs: Origins, place: str) -> Origins:
     condition, body = params["cond_jaxpr"], params["body_jaxpr"]
     first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     asked, held, held_origins = args[:first], args[first:second], inputs[first:second]
     carry, origins = args[second:], inputs[second:]
     while bool(_evaluated(condition.jaxpr, condition.consts, [*asked, *carry], [None] * (first + len(carry)))[0][0]):
-        carry, origins = _evaluated(body.jaxpr, body.consts, [*held, *carry], [*held_origins, *origins])
+        carry, origins = _evaluated(body.jaxpr, body.consts, [*held, *carry], [*held_origins, *origins], place)
     return origins
 
 
-def _scan(params: dict[str, Any], args: Values, inputs: Origins) -> Origins:
+def _scan(params: dict[str, Any], args: Values, inputs: Origins, place: str) -> Origins:
     body, consts, carries = params["jaxpr"], params["num_consts"], params["num_carry"]
     held, carry, rows = args[:consts], args[consts : consts + carries], args[consts + carries :]
     held_origins, origins = inputs[:consts], inputs[consts : consts + carries]
@@ -180,14 +187,14 @@ def _scan(params: dict[str, Any], args: Values, inputs: Origins) -> Origins:
     for step in reversed(steps) if params["reverse"] else steps:
         values, found = _evaluated(
             body.jaxpr, body.consts, [*held, *carry, *(row[step] for row in rows)],
-            [*held_origins, *origins, *row_origins],
+            [*held_origins, *origins, *row_origins], place,
         )  # fmt: skip
         carry, origins = values[:carries], found[:carries]
         stacked = [before or now for before, now in zip(stacked, found[carries:], strict=True)]
     return [*origins, *stacked]
 
 
-ENTERED: dict[str, Callable[[dict[str, Any], Values, Origins], Origins]] = {
+ENTERED: dict[str, Callable[[dict[str, Any], Values, Origins, str], Origins]] = {
     "scan": _scan,
     "while": _while,
     "cond": _branch,
