@@ -50,6 +50,14 @@ def test_inside_a_function_of_the_library_the_line_that_calls_it_is_named(name):
     assert f"test_non_finite.py:{function.__code__.co_firstlineno}:" in origin.where
 
 
+@pytest.mark.parametrize("whole", [lambda x: x, jax.jit])
+def test_of_the_cases_of_a_choice_the_chosen_one_is_blamed(whole):
+    def function(x):
+        return jnp.where(x > -1, x * jnp.float32(3e38), jnp.nan), jnp.var(x * 1e30)
+
+    assert blamed(whole(function), X) == {"[0]": "mul", "[1]": "square"}
+
+
 def test_an_input_is_named_by_its_path():
     found = first_non_finite(
         lambda given: given["batch"]["x"].sum() + given["scale"], {"scale": 1.0, "batch": {"x": BAD}}

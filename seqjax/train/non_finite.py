@@ -117,6 +117,8 @@ def _one(jaxpr: Any, eqn: Any, args: Values, inputs: Origins, called: str) -> tu
     bad = [_is_bad(value) for value in values]
     if not any(bad):
         return values, [None] * len(values)
+    if eqn.primitive.name == "select_n":
+        inputs = _chosen(args, inputs, values[0])
     given = next((origin for origin in inputs if origin is not None), None)
     place = _place(eqn) or called
     inner = _entered(eqn, args, inputs, place) if given is None or eqn.primitive.name in ENTERED else None
@@ -125,6 +127,12 @@ def _one(jaxpr: Any, eqn: Any, args: Values, inputs: Origins, called: str) -> tu
         (origin or given or _origin(eqn, value, args, place)) if is_bad else None
         for value, origin, is_bad in zip(values, origins, bad, strict=True)
     ]
+
+
+def _chosen(args: Values, inputs: Origins, value: Any) -> Origins:
+    """Those of the cases alone that the values which are bad were chosen from."""
+    which = np.broadcast_to(np.asarray(args[0]), value.shape)[~np.isfinite(np.asarray(value))]
+    return [origin if case in which else None for case, origin in enumerate(inputs, -1)]
 
 
 def _run(jaxpr: Any, eqn: Any, args: Values) -> Values:
