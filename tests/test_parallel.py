@@ -12,7 +12,10 @@ from jax.sharding import PartitionSpec as P
 from on_devices import assert_close
 
 from seqjax import parallel, train
+from seqjax.data.batches import batch_at
 from seqjax.errors import UsageError
+from seqjax.evaluate.per_example import per_example
+from seqjax.types import Split
 
 SPLIT = problems.split()
 LEARNER = train.minimise(problems.loss, problems.init, optax.adam(0.05), ema_decay=0.9)
@@ -47,9 +50,33 @@ def test_many_devices_equal_one_after_twenty_steps(driver, num_devices):
     np.testing.assert_array_equal(many.step, one.step)
 
 
+def gradient_norm_by_shard_map(batch, state, count: int, check_vma: bool):
+    """Of parameters that are the same on all devices, whose gradients are averaged, as by `train.minimise`."""
+
+    def norm(params, batch):
+        def mean_loss(params):
+            return problems.loss(params, batch, jax.random.fold_in(state.key, state.step), state)[0].mean()
+
+        return optax.tree.norm(jax.lax.pmean(jax.grad(mean_loss)(params), parallel.BATCH))
+
+    mesh, specs = layout("shard_map", count).mesh, (P(), P(parallel.BATCH))
+    return jax.jit(jax.shard_map(norm, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma))(
+        state.params, batch
+    )
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_checked_shard_map_multiplies_the_gradient_by_the_number_of_devices_without_a_word(count):
+    """Why `parallel` leaves it unchecked: JAX sums such a gradient over the devices before it can be averaged."""
+    state = LEARNER.init(jax.random.key(0))
+    batch = batch_at(SPLIT, state.key, state.step, batch_size=32)
+    right, wrong = (gradient_norm_by_shard_map(batch, state, count, check_vma) for check_vma in (False, True))
+    np.testing.assert_allclose(right, trained("shard_map", count)[1]["gradient_norm"][0, 0], rtol=1e-5)
+    np.testing.assert_allclose(wrong, count * right, rtol=1e-5)
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_the_gradient_is_not_multiplied_by_the_number_of_devices(driver):
-    """As it is by `shard_map` with check_vma=True, without a word."""
     _, one = trained("jit", 1)
     _, many = trained(driver, 8)
     np.testing.assert_allclose(many["gradient_norm"][:, 0], one["gradient_norm"][:, 0], rtol=1e-5)
@@ -135,6 +162,36 @@ def test_the_reproducible_mode_has_one_value_on_any_number_of_devices(driver, nu
 @functools.cache
 def reproduced():
     return chapter_on(layout("shard_map", 4, seeds=1, reproducible=True), 2)
+
+
+@pytest.mark.parametrize(("dtype", "own"), [(np.float32, False), (np.float64, True)])
+@pytest.mark.parametrize("rows", range(1, 18))
+def test_evaluation_shared_over_devices_is_that_of_one_whatever_is_left_for_the_last(rows, dtype, own):
+    with jax.enable_x64(dtype == np.float64):
+        x = np.random.default_rng(rows).normal(size=(rows, problems.FEATURES)).astype(dtype)
+        params = jax.tree.map(lambda leaf: leaf.astype(dtype), problems.init(jax.random.key(1)))
+        alone, _ = evaluated_on(layout("shard_map", 1), params, x)
+        shared, devices = evaluated_on(layout("shard_map", 8), params, x, own=own)
+    assert devices == 8
+    np.testing.assert_array_equal(shared["index"], np.arange(rows))
+    rounding = 4 * np.finfo(dtype).eps
+    assert shared["error"].dtype == alone["error"].dtype == dtype
+    np.testing.assert_allclose(shared["error"], alone["error"], rtol=rounding)
+    np.testing.assert_allclose(shared["error"].mean(), alone["error"].mean(), rtol=rounding)
+
+
+def evaluated_on(on, params, x, *, own=False):
+    """Values of all rows, seven or eight a chunk, and how many devices have rows of a chunk."""
+    found = []
+
+    def values(batch):
+        jax.debug.inspect_array_sharding(batch["x"], callback=found.append)
+        predicted = jnp.tanh(problems.predictions(params, batch["x"]))
+        return {"error": jnp.square(predicted).sum(axis=1), "index": batch["index"]}
+
+    with parallel.sharing_rows(on, own=own):
+        rows = jax.jit(lambda x: per_example(values, Split({"x": x}), chunk=7))(x)
+    return jax.device_get(rows), 1 if found[0].is_fully_replicated else found[0].num_devices
 
 
 def test_layouts_and_drivers_are_chosen():
