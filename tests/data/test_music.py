@@ -1,15 +1,17 @@
 """Piano rolls: what the four collections hold, missing and damaged files, what trivial predictions of them cost."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
-from seqjax.data import raw
+from seqjax.data import music, raw
 from seqjax.data.load import load
-from seqjax.data.music import FILES, cut, padded, pieces_of
+from seqjax.data.music import FILES, cut, music_dataset, padded, pieces_of
 from seqjax.errors import DataError, UsageError
 from seqjax.evaluate import piano_roll
 from seqjax.types import Split
@@ -64,6 +66,40 @@ def test_a_chorale_is_what_the_file_holds(raw_dir):
     fields = load("jsb_chorales", raw_dir=raw_dir).test.fields
     for piece, x, length in zip(pieces, fields["x"], fields["length"], strict=True):
         np.testing.assert_array_equal(piece, x[:length])
+
+
+def pieces_read(monkeypatch, tmp_path, *train):
+    """A collection of these pieces to train on."""
+    held = {"traindata": np.empty(len(train), object)}
+    held |= {name: np.empty(1, object) for name in ("validdata", "testdata")}
+    held["validdata"][0] = held["testdata"][0] = np.eye(3, 88)
+    held["traindata"][:] = train
+    (tmp_path / "music").mkdir()
+    savemat(tmp_path / "music" / "made.mat", held, do_compression=True)
+    sha256 = hashlib.sha256((tmp_path / "music" / "made.mat").read_bytes()).hexdigest()
+    monkeypatch.setitem(FILES, "made", ("made.mat", sha256))
+    return music_dataset("made", raw_dir=tmp_path).train.fields
+
+
+def test_pieces_of_several_lengths_are_padded(monkeypatch, tmp_path):
+    fields = pieces_read(monkeypatch, tmp_path, np.eye(2, 88), np.ones((4, 88), np.uint8))
+    assert (fields["x"].sum(axis=(1, 2)).tolist(), fields["length"].tolist()) == ([2, 352], [2, 4])
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [np.eye(2, 87), np.zeros((0, 88)), np.zeros((2, 2, 88)), 2 * np.eye(2, 88), np.full((2, 88), np.nan)],
+)
+def test_what_is_no_piece_is_refused(piece, monkeypatch, tmp_path):
+    told = r"^made\.mat: traindata: piece 1 is float64 \[.*\]; expected zeros and ones \[T, 88\]\. Fetch"
+    with pytest.raises(DataError, match=told):
+        pieces_read(monkeypatch, tmp_path, np.eye(3, 88), piece)
+
+
+def test_one_long_piece_may_not_make_all_the_others_as_long(monkeypatch, tmp_path):
+    monkeypatch.setattr(music, "PADDED_BYTES", 88 * 30)
+    with pytest.raises(DataError, match=r"made\.mat: traindata has 3 pieces; expected some, and that all as long as"):
+        pieces_read(monkeypatch, tmp_path, np.eye(10, 88), np.eye(1, 88), np.eye(1, 88))
 
 
 def test_missing_and_damaged_files(raw_dir, tmp_path, offline):

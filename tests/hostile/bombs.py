@@ -14,12 +14,16 @@ import numpy as np
 import tensorstore
 from readers import (
     DESCRIPTION,
+    IDX,
+    MAT_HEADER,
     NEWEST,
     copied_checkpoint,
+    idx_files,
     lstm_params,
     manifest,
     read_config,
     read_idx,
+    read_mat,
     restored,
     signed,
 )
@@ -108,6 +112,31 @@ def claimed_data_set(folder: Path) -> None:
         (place / f"numbers-{name}.array_record-00000-of-00001").write_bytes(b"")
 
 
+def element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def matrix(kind: int, shape: tuple[int, int], content: bytes, name: bytes = b"") -> bytes:
+    """An element of a `.mat` file, of this class."""
+    flags = element(6, struct.pack("<II", kind, 0))
+    return element(14, flags + element(5, struct.pack("<ii", *shape)) + element(1, name) + content)
+
+
+def mat(*packed: bytes) -> bytes:
+    """A `.mat` file of compressed elements."""
+    return MAT_HEADER + b"".join(struct.pack("<II", 15, len(part)) + part for part in packed)
+
+
+def mat_of(count: int, cells: bytes) -> bytes:
+    """With a training split of so many cells, and one piece in each other."""
+    held = {b"validdata": (1, piece(1)), b"testdata": (1, piece(1)), b"traindata": (count, cells)}
+    return mat(*(zlib.compress(matrix(1, (1, count), cells, name)) for name, (count, cells) in held.items()))
+
+
+def piece(length: int) -> bytes:
+    return matrix(9, (length, 88), element(2, bytes(88 * length)))
+
+
 def described(folder: Path, change: dict[str, object]) -> None:
     (folder / "config.json").write_text(json.dumps(DESCRIPTION | change))
 
@@ -125,9 +154,15 @@ class Bomb(NamedTuple):
     read: Callable[[Path], object]
 
 
-def file(name: str, content: Callable[[], bytes], read: Callable[[Path], object]) -> Bomb:
+def file(
+    name: str,
+    content: Callable[[], bytes],
+    read: Callable[[Path], object],
+    beside: Callable[[Path], None] = lambda folder: None,
+) -> Bomb:
     def put(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
+        beside(folder)
         (folder / name).write_bytes(content())
 
     return Bomb(put, lambda folder: read(folder / name))
@@ -146,7 +181,18 @@ BOMBS = {
     "safetensors of 10^18 bytes": file(
         "w.safetensors", lambda: struct.pack("<Q", 10**18) + b"{}", lambda path: load_weights(path, lstm_params())
     ),
-    "IDX of 20 GiB": file("mnist/train-images-idx3-ubyte.gz", lambda: zeros(20 * GIB, "gzip"), read_idx),
+    "IDX of 20 GiB": file("mnist/train-images-idx3-ubyte.gz", lambda: zeros(20 * GIB, "gzip"), read_idx, idx_files),
+    "IDX of 10^12 values": file(
+        "mnist/train-images-idx3-ubyte", lambda: IDX[:4] + b"\xff" * 4 + IDX[8:], read_idx, idx_files
+    ),
+    "mat of 20 GiB": file("music/a.mat", lambda: mat(zeros(20 * GIB, "zlib", struct.pack("<II", 14, 2**31))), read_mat),
+    "mat of 4 10^18 numbers": file(
+        "music/a.mat", lambda: mat_of(1, matrix(9, (2**31 - 1, 2**31 - 1), element(2, bytes(8)))), read_mat
+    ),
+    "mat of 10^6 empty matrices": file("music/a.mat", lambda: mat_of(10**6, piece(0) * 10**6), read_mat),
+    "mat, one long piece and many short": file(
+        "music/a.mat", lambda: mat_of(3001, piece(20_000) + piece(1) * 3000), read_mat
+    ),
     "picture of 10^18 pixels and 20 GiB of text": file("a.png", lambda: png(20 * GIB), figure),
     "series, one long and many short": file(
         "a.ts", lambda: (HEADER.format("false", "") + "1," * 10**6 + "1\n" + "1\n" * 10**6).encode(), ts_dataset

@@ -2,9 +2,12 @@
 
 import ast
 import copy
+import gzip
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -109,6 +112,24 @@ def edited_npy(content: bytes, random: Random) -> bytes:
         described[name] = random.choice(HEADERS[name])
     said = (repr(described).ljust(len(header) - 1) + "\n").encode()
     return content[:8] + len(said).to_bytes(2, "little") + said + content[size:]
+
+
+def edited_idx(content: bytes, random: Random) -> bytes:
+    """The gzip file of edits of an IDX file, half of them in its header; now and then edited itself."""
+    part = slice(None, 16) if random.random() < 0.5 else slice(None)
+    packed = gzip.compress(edited_part(content, part, random), 1, mtime=0)
+    return edited(packed, random) if random.random() < 0.1 else packed
+
+
+def edited_mat(head: bytes, matrices: Sequence[bytes], random: Random) -> bytes:
+    """A `.mat` file with one of its elements edited, each compressed or not, or edited itself."""
+    chosen, packs, parts = random.randrange(len(matrices)), random.random() < 0.7, [head]
+    for number, matrix in enumerate(matrices):
+        content = edited(matrix, random) if number == chosen else matrix
+        packed = zlib.compress(content, 1)
+        parts += [struct.pack("<II", 15, len(packed)), packed] if packs else [content]
+    content = b"".join(parts)
+    return edited(content, random) if random.random() < 0.3 else content
 
 
 def edited_value(value: Any, random: Random) -> Any:

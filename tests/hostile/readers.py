@@ -1,23 +1,33 @@
 """Every reader of files, each with the sound files that its inputs are made of."""
 
 import dataclasses
-import gzip
 import hashlib
 import io
 import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mutations import edited, edited_json, edited_lines, edited_npy, edited_npz, edited_value
+import tensorflow_datasets as tfds
+from mutations import (
+    edited,
+    edited_idx,
+    edited_json,
+    edited_lines,
+    edited_mat,
+    edited_npy,
+    edited_npz,
+    edited_value,
+)
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -34,8 +44,9 @@ from seqjax.data.builders.idx import idx_splits
 from seqjax.data.files import file_dataset
 from seqjax.data.labelled_series import labelled_series
 from seqjax.data.long_series import long_series
-from seqjax.data.music import music_dataset
+from seqjax.data.music import FILES, music_dataset
 from seqjax.data.series import ts_dataset
+from seqjax.data.tfds_directory import prepared_dataset
 from seqjax.experiment.loading import config_from
 from seqjax.experiment.progress import show_table
 from seqjax.experiment.rundir import read_description, read_metrics
@@ -81,29 +92,108 @@ TS = (
     + b"".join(b"%d,2.5,?,4:1,-2e-3,3,%d:%s\n" % (i, i, b"ab"[i % 2 : i % 2 + 1]) for i in range(12)),
     b"@univariate true\n@equalLength false\n@classLabel false\n@data\n" + b"1,2,3\n4,5\n6\n" * 4,
 )
-IDX = gzip.compress(b"\0\0\x08\3\0\0\0\2\0\0\0\x1c\0\0\0\x1c" + bytes(2 * 28 * 28), mtime=0)
+IDX = b"\0\0\x08\3\0\0\0\2\0\0\0\x1c\0\0\0\x1c" + bytes(2 * 28 * 28)
+IDX_LABELS = b"\0\0\x08\1\0\0\0\2\3\1"
+IDX_FILES = {
+    f"{part}-{file}": content
+    for part in ("train", "t10k")
+    for file, content in (("images-idx3-ubyte", IDX), ("labels-idx1-ubyte", IDX_LABELS))
+}
 
 
-def mat(random: Random) -> bytes:
-    return edited(_mat(), random)
+class HashOfAny(str):
+    """A SHA-256 that every content has, so that what is behind the comparison is reached."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __ne__(self, other: object) -> bool:
+        return False
 
 
-@cache
-def _mat() -> bytes:
-    from scipy.io import savemat
-
-    file = io.BytesIO()
-    savemat(file, {name: np.eye(88, dtype=np.uint8) for name in ("traindata", "validdata", "testdata")})
-    return file.getvalue()
+OF_ANY = HashOfAny("0" * 64)
 
 
 def raw_folder(path: Path) -> Path:
     return path.parent.parent
 
 
+def idx_files(folder: Path) -> None:
+    for name, content in IDX_FILES.items():
+        (folder / "mnist").mkdir(exist_ok=True)
+        (folder / "mnist" / name).write_bytes(content)
+
+
 def read_idx(path: Path) -> object:
-    name = path.name.removesuffix(".gz")
-    return idx_splits("mnist", {name: "0" * 64}, (), raw_folder(path))
+    return idx_splits("mnist", dict.fromkeys(IDX_FILES, OF_ANY), (), raw_folder(path))
+
+
+MAT_HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
+
+
+@cache
+def matrices() -> list[bytes]:
+    """The elements of a `.mat` file of three pieces a split."""
+    from scipy.io import savemat
+
+    pieces = np.empty(3, object)
+    pieces[:] = [np.eye(length, 88, dtype=kind) for length, kind in ((1, np.uint8), (2, np.uint8), (1, np.float64))]
+    files = [io.BytesIO() for _ in range(3)]
+    for file, name in zip(files, ("traindata", "validdata", "testdata"), strict=True):
+        savemat(file, {name: pieces})
+    return [file.getvalue()[len(MAT_HEADER) :] for file in files]
+
+
+def read_mat(path: Path) -> object:
+    with patch.dict(FILES, {"edited": (path.name, OF_ANY)}):
+        return music_dataset("edited", raw_dir=raw_folder(path))
+
+
+TFDS_PLACE = "numbers/1.0.0"
+RECORDS = "numbers-train.array_record-00000-of-00001"
+
+
+@cache
+def made_data_set() -> tempfile.TemporaryDirectory:
+    """With a data set that TFDS has prepared; it goes when the process ends."""
+    with tfds.core.registered.skip_registration():
+
+        class Numbers(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self) -> tfds.core.DatasetInfo:
+                x = tfds.features.Tensor(shape=(2,), dtype=np.float32)
+                features = tfds.features.FeaturesDict({"x": x, "label": tfds.features.ClassLabel(num_classes=3)})
+                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+            def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+                return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+            def _generate_examples(self) -> Iterator:
+                for row in range(20):
+                    yield row, {"x": np.full(2, row, np.float32), "label": row % 3}
+
+    folder = tempfile.TemporaryDirectory()
+    Numbers(data_dir=folder.name, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def copied_data_set(folder: Path) -> None:
+    shutil.copytree(made_data_set().name, folder, dirs_exist_ok=True)
+
+
+@cache
+def tfds_file(name: str) -> bytes:
+    return (Path(made_data_set().name) / TFDS_PLACE / name).read_bytes()
+
+
+def tfds_json(name: str) -> Callable[[Random], bytes]:
+    return lambda random: edited_json(json.loads(tfds_file(name)), random)
+
+
+def read_tfds(path: Path) -> object:
+    data = prepared_dataset("numbers", path.parent.parent.parent)
+    return data and data.train.fields["x"]
 
 
 DESCRIPTION = {
@@ -285,8 +375,21 @@ READERS = {
     "labelled_series": Reader("a.csv", lambda random: edited(CSV, random), labelled_series),
     "text": Reader("a.txt", lambda random: edited(random.choice(TEXTS), random), file_dataset),
     "ts": Reader("a.ts", lambda random: edited(random.choice(TS), random), ts_dataset),
-    "idx": Reader("mnist/train-images-idx3-ubyte.gz", lambda random: edited(IDX, random), read_idx),
-    "mat": Reader("music/JSB_Chorales.mat", mat, lambda path: music_dataset("jsb_chorales", raw_dir=raw_folder(path))),
+    "idx": Reader("mnist/train-images-idx3-ubyte.gz", partial(edited_idx, IDX), read_idx, idx_files),
+    "mat": Reader("music/edited.mat", lambda random: edited_mat(MAT_HEADER, matrices(), random), read_mat),
+    "tfds_features": Reader(
+        f"{TFDS_PLACE}/features.json", tfds_json("features.json"), read_tfds, copied_data_set, share=0.3
+    ),
+    "tfds_info": Reader(
+        f"{TFDS_PLACE}/dataset_info.json", tfds_json("dataset_info.json"), read_tfds, copied_data_set, share=0.3
+    ),
+    "tfds_records": Reader(
+        f"{TFDS_PLACE}/{RECORDS}",
+        lambda random: edited(tfds_file(RECORDS), random),
+        read_tfds,
+        copied_data_set,
+        share=0.1,
+    ),
     "config": Reader("config.json", lambda random: edited_json(DESCRIPTION, random), in_folder(read_config)),
     "metrics": Reader("metrics.jsonl", lambda random: edited_lines(METRICS, random), in_folder(read_metrics)),
     "receipt": Reader("receipt.json", lambda random: edited_json(RECEIPT, random), shown_receipt),

@@ -37,6 +37,7 @@ def fuzz(name: str, numbers: range, folder: Path, record_property) -> None:
     for number in numbers:
         refused += is_refused(reader, path, Random(f"{name} {number}"), f"input {number} of {name}, kept in {path}")
     seconds = time.monotonic() - started
+    assert refused < len(numbers), f"{name}: none was read, so that what follows the first check was never tried"
     record_property("inputs", len(numbers))
     record_property("refused", refused)
     print(f"{name}: {len(numbers):,} inputs, {refused:,} refused, {len(numbers) / seconds:,.0f} a second")

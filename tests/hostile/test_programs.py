@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from readers import DESCRIPTION, GRIDS, READERS, read_config, read_grid
+from readers import DESCRIPTION, GRIDS, READERS, copied_data_set, read_config, read_grid
 
 from seqjax.data.tfds_directory import prepared_dataset
 from seqjax.errors import DataError, SeqjaxError, UsageError
@@ -115,34 +113,10 @@ def test_no_value_of_a_configuration_is_run(field, tmp_path):
     assert not mark.exists()
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    """A data set of TFDS."""
-    with tfds.core.registered.skip_registration():
-
-        class Numbers(tfds.core.GeneratorBasedBuilder):
-            VERSION = tfds.core.Version("1.0.0")
-
-            def _info(self) -> tfds.core.DatasetInfo:
-                features = tfds.features.FeaturesDict({"x": tfds.features.Tensor(shape=(2,), dtype=np.float32)})
-                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-            def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-                return {"train": self._generate_examples(), "test": self._generate_examples()}
-
-            def _generate_examples(self) -> Iterator:
-                for row in range(20):
-                    yield row, {"x": np.full(2, row, np.float32)}
-
-    root = tmp_path_factory.mktemp("tfds")
-    Numbers(data_dir=root, file_format="array_record").download_and_prepare()
-    return root
-
-
 @pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_description_of_features_chooses_no_code(key, inside, prepared, tmp_path, monkeypatch):
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+def test_a_description_of_features_chooses_no_code(key, inside, tmp_path, monkeypatch):
+    copied_data_set(tmp_path)
     (tmp_path / "hostile_module.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'mark')!r})\n")
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "numbers" / "1.0.0" / "features.json"
