@@ -127,6 +127,7 @@ def _split_fields(
             source = builder.as_data_source(split=split, decoders=skipped)
             column = RecordField(source, name, (len(source), *shape))
             if field == "x" and math.prod(column.shape) * feature.np_dtype.itemsize >= stored_from:
+                column[np.arange(1)]  # whose shape is then known not to be claimed alone
                 kept = np.uint8 if feature.np_dtype == np.uint8 else np.float32
                 fields[field] = StoredRows(column, np.arange(len(source)), np.dtype(kept))
                 continue

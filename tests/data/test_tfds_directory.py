@@ -1,6 +1,7 @@
 """Data sets that TFDS has prepared already: found by name, read without TensorFlow, refused in plain words."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import jax
@@ -111,9 +112,20 @@ def test_several_configurations_are_listed(tmp_path):
         prepared_dataset("sets/big", tmp_path)
 
 
-def test_damaged_one(directory, tmp_path):
-    import shutil
+def test_rows_that_stay_on_disk_have_the_shape_that_is_said(directory, tmp_path):
+    shutil.copytree(directory / "pictures", tmp_path / "pictures")
+    path = tmp_path / "pictures" / "1.2.0" / "features.json"
+    described = json.loads(path.read_text())
+    # of rows of this size all stay on disk, and no other field is read
+    image = described["featuresDict"]["features"]["image"]
+    image["tensor"]["shape"]["dimensions"] = ["1000000000"]
+    described["featuresDict"]["features"] = {"image": image}
+    path.write_text(json.dumps(described))
+    with pytest.raises(DataError, match=r"feature 'image' of train cannot be read .*1000000000.*Prepare"):
+        prepared_dataset("pictures", tmp_path)
 
+
+def test_damaged_one(directory, tmp_path):
     shutil.copytree(directory / "pictures", tmp_path / "pictures")
     place = tmp_path / "pictures" / "1.2.0"
     record = next(place.glob("*train.array_record*"))
