@@ -294,8 +294,8 @@ def edited_checkpoint_file(random: Random) -> bytes:
 
 def restored_with_file(path: Path) -> object:
     """The checkpoint with this file, and with a manifest that knows it."""
-    number, *content = path.read_bytes()
-    name = list(sound_files())[number]
+    number, *content = path.read_bytes() or b"\0"
+    name = list(sound_files())[number % len(sound_files())]
     target, files = path.parent / NEWEST / name, manifest()["files"]
     target.write_bytes(bytes(content))
     known = files | {name: hashlib.sha256(bytes(content)).hexdigest()}
