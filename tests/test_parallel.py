@@ -1,4 +1,5 @@
 import functools
+import itertools
 import os
 
 import jax
@@ -15,6 +16,9 @@ from seqjax import parallel, train
 from seqjax.data.batches import batch_at
 from seqjax.errors import UsageError
 from seqjax.evaluate.per_example import per_example
+from seqjax.experiment import Options
+from seqjax.experiment.session import make_plan
+from seqjax.parallel.layout import aligned
 from seqjax.types import Split
 
 SPLIT = problems.split()
@@ -227,3 +231,20 @@ def test_kernels_are_deterministic_unless_the_user_says_otherwise(monkeypatch, f
         parallel.use_deterministic_kernels()
     wanted = flags if "deterministic" in flags else f"{flags} --xla_gpu_deterministic_ops=true".strip()
     assert os.environ["XLA_FLAGS"] == wanted
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 6, 8])
+def test_the_rows_that_a_process_reads_are_a_block_that_divides_the_batch_and_holds_its_own(parts):
+    for first, last in itertools.combinations_with_replacement(range(parts), 2):
+        block = aligned(first, last, parts)
+        assert {first, last} <= set(block) <= set(range(parts))
+        assert parts % len(block) == 0
+        assert block.start % len(block) == 0
+        smaller = [size for size in range(1, len(block)) if parts % size == 0]
+        assert all(first // size != last // size for size in smaller)
+
+
+def test_seeds_are_reproducible_one_after_another_on_any_platform(monkeypatch):
+    monkeypatch.setattr(parallel, "seed_plan", lambda platform: "vmap")
+    assert make_plan(Options(seeds=2, devices=1)).seed_plan == "vmap"
+    assert make_plan(Options(seeds=2, devices=1, reproducible=True)).seed_plan == "map"

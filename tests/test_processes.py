@@ -454,7 +454,7 @@ def test_a_save_may_take_longer_than_a_silence(watches):
 
 
 def test_the_first_process_says_that_all_stand_still_and_ends_last(watches, capsys):
-    made, ends = watches(Store(), 3, stuck_after=0.3)
+    made, ends = watches(Store(), 3, stuck_after=0.1)
     order = []
     for index, (watch, end) in enumerate(zip(made, ends, strict=True)):
         watch._end = lambda code, index=index, end=end: (order.append(index), end(code))
@@ -464,6 +464,18 @@ def test_the_first_process_says_that_all_stand_still_and_ends_last(watches, caps
     assert order[-1] == 0
     assert [end.codes for end in ends] == [[1], [1], [1]]
     assert "all 3 processes have stood still" in capsys.readouterr().err
+
+
+def test_a_chapter_that_takes_all_of_them_long_is_no_standing_still(watches):
+    made, ends = watches(Store(), 2, stuck_after=0.1)
+    for watch in made:
+        watch.moved(training=True)
+    time.sleep(0.7)
+    for watch in made:
+        watch.moved(training=True)
+    time.sleep(1.6)
+    assert not ends[0].codes
+    assert not ends[1].codes
 
 
 def test_a_process_that_stands_still_in_training_is_named(watches, capsys):

@@ -32,7 +32,7 @@ class Options:
     processes: int | None = None
     """So many processes on this machine, on loopback. Those of Slurm, Open MPI, Kubernetes and TPUs are found."""
     stuck_after: float = 600.0
-    """Seconds without a step after which a process among several counts as stuck, which ends them all."""
+    """Seconds without a step, while another takes one, after which a process counts as stuck, which ends them all."""
     driver: Driver = "auto"
     """How the step runs on them; auto: jit on one device, pmap on several of one process, else shard_map."""
     reproducible: bool = False

@@ -58,7 +58,8 @@ def make_plan(options: Options, *, alone: bool = False) -> Plan:
         seed_devices=layout.seed_parts,
         platform=platform,
         driver=layout.driver,
-        seed_plan=parallel.seed_plan(platform),
+        # together the seeds' bits depend on how many of them share a device
+        seed_plan="map" if options.reproducible else parallel.seed_plan(platform),
         reproducible=options.reproducible,
         stream=options.stream,
         log_every=options.log_every,

@@ -110,7 +110,7 @@ def placed(tree: PyTree, mesh: Mesh, spec: P) -> PyTree:
 
 
 class Part(NamedTuple):
-    """The places of a mesh's axes that are on this process's devices."""
+    """The places of a mesh's axes that are on this process's devices; those of the batch as `aligned`."""
 
     seeds: range
     batch: range
@@ -119,7 +119,15 @@ class Part(NamedTuple):
 def own_part(layout: Layout) -> Part:
     own = np.asarray([device.process_index == jax.process_index() for device in layout.mesh.devices.ravel()])
     rows, columns = np.nonzero(own.reshape(layout.mesh.devices.shape))
-    return Part(range(rows.min(), rows.max() + 1), range(columns.min(), columns.max() + 1))
+    return Part(range(rows.min(), rows.max() + 1), aligned(int(columns.min()), int(columns.max()), layout.batch_parts))
+
+
+def aligned(first: int, last: int, parts: int) -> range:
+    """The least of the equal blocks into which `parts` places divide that holds the places `first` to `last`."""
+    blocks = (
+        range(first // size * size, first // size * size + size) for size in range(1, parts + 1) if parts % size == 0
+    )
+    return next(block for block in blocks if last in block)
 
 
 def streamed_on(batches: dict[str, np.ndarray], layout: Layout) -> dict[str, jax.Array]:

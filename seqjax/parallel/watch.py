@@ -16,6 +16,7 @@ from seqjax.errors import Interrupted
 from seqjax.parallel.peers import PREFIX, Peers
 
 SILENT_AFTER = 30.0  # seconds without a beat, after which a process counts as dead
+TOGETHER = 10  # times as long may all stand equally far: most likely they wait for a long chapter
 MOST_NAMED = 8  # in a line
 LOST = 1  # the exit code of a run that another process has ended by being no more
 
@@ -32,7 +33,8 @@ class Beat(NamedTuple):
 class Watch:
     """Says every second that this process lives, and looks whether the others do.
 
-    stuck_after: seconds in training after which a process that sets off no step, while it should, counts as stuck.
+    stuck_after: seconds in training after which a process that sets off no step, while another has, counts as stuck.
+        Where all stand equally far, `TOGETHER` times that, or times the longest that a chapter has taken.
     first_gone: says whether the connection to the first process is broken.
     end: called with an exit code when this process has to end; it does not return.
     """
@@ -52,7 +54,7 @@ class Watch:
         self._every = min(every * max(1, peers.count / 32), silent_after / 3)
         self._first_gone = first_gone
         self._beat = Beat(0, 0, False, socket.gethostname())
-        self._moved_at = time.monotonic()
+        self._moved_at, self._longest = time.monotonic(), 0.0
         self._stopped = threading.Event()
         self._heard: dict[int, tuple[Beat | None, float]] = {
             index: (None, self._moved_at) for index in range(peers.count) if index != peers.index
@@ -64,7 +66,10 @@ class Watch:
 
     def moved(self, *, training: bool) -> None:
         """A step has been set off, or training has begun or ended."""
-        self._moved_at = time.monotonic()
+        now = time.monotonic()
+        if self._beat.training and training:
+            self._longest = max(self._longest, now - self._moved_at)
+        self._moved_at = now
         self._beat = self._beat._replace(moves=self._beat.moves + 1, training=training)
 
     def leave(self, code: int, *, within: float = 5.0) -> None:
@@ -151,16 +156,18 @@ class Watch:
         if silent:
             self._lost(silent, f"has not been heard of for {self._silent_after:.0f} s")
         if self._beat.training and now - self._moved_at > self._stuck_after:
-            self._stuck()
+            self._stuck(now - self._moved_at)
 
-    def _stuck(self) -> None:
+    def _stuck(self, seconds: float) -> None:
         beats = {self._peers.index: self._beat} | {i: beat for i, (beat, _) in self._heard.items() if beat is not None}
         if not all(beat.training for beat in beats.values()):
             return  # one of them does what the first alone does: it saves, or evaluates
         fewest = min(beat.moves for beat in beats.values())
         behind = [index for index, beat in beats.items() if beat.moves == fewest]
         if len(behind) == len(beats):
-            self._lost([], f"all {len(beats)} processes have stood still for {self._stuck_after:.0f} s")
+            if seconds > TOGETHER * max(self._stuck_after, self._longest):
+                self._lost([], f"all {len(beats)} processes have stood still for {seconds:.0f} s")
+            return
         self._lost(behind, f"has stood still for {self._stuck_after:.0f} s")
 
     def _lost(self, indices: list[int], what: str) -> None:
