@@ -1,9 +1,8 @@
 """Time of one training step of a recurrent layer: `sweep`, `unroll`, Flax, and PyTorch and Keras where installed.
 
 A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, no optimiser. All
-versions run in one process, in turn, each repetition in another order, since what ran before leaves its mark on caches
-and memory; the table gives the median and the quartiles. `full again` is `full` a second time: what the median of a
-program differs by from itself is the noise.
+versions run in one process, in turn, each repetition in another order; the table gives the median and the quartiles.
+`full again` is `full` a second time: what the median of a program differs by from itself is the noise.
 
 Run: `python -m results.speed.recurrent`, on a quiet machine: under another process's load PyTorch's threads wait for
 each other, and its times grow a hundredfold.
@@ -11,10 +10,8 @@ One shape: `python -m results.speed.recurrent --cells lstm --shapes 32,28,28,128
 """
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from results.speed.timing import machine, noise_of, seconds_in_turn, spread
 from seqjax.recurrent import elman, gru, lstm, sweep, unroll
 
 SHAPES = (
@@ -133,55 +131,22 @@ def versions_of(cell_name: str, shape: tuple[int, ...]) -> dict[str, Version]:
     return versions
 
 
-def seconds_in_turn(versions: dict[str, Version], repetitions: int) -> dict[str, list[float]]:
-    """Each version once a repetition, each repetition in an order of its own."""
-    names = list(versions)
-    for name in names:
-        versions[name].run()
-    seconds = {name: [] for name in names}
-    orders = np.random.default_rng(0)
-    for _ in range(repetitions):
-        for name in orders.permutation(names):
-            start = time.perf_counter()
-            versions[name].run()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def noise_of(seconds: list[float], again: list[float]) -> float:
-    """By how much two medians of one program differ, relative: the larger of what they did and the 95 % quantile over
-    random halves of all repetitions, since two medians can agree by chance.
-    """
-    pool = np.random.default_rng(0).permuted(np.tile([*seconds, *again], (1000, 1)), axis=1)
-    ratios = np.median(pool[:, : len(seconds)], axis=1) / np.median(pool[:, len(seconds) :], axis=1)
-    return float(max(np.quantile(abs(ratios - 1), 0.95), abs(np.median(again) / np.median(seconds) - 1)))
-
-
 def measured(cell_name: str, shape: tuple[int, ...], repetitions: int) -> dict[str, Any]:
     versions = versions_of(cell_name, shape)
-    seconds = seconds_in_turn(versions, repetitions)
+    seconds = seconds_in_turn({name: version.run for name, version in versions.items()}, repetitions)
     batch_size, num_steps, input_size, hidden_size = shape
     flops = 6 * NUM_GATES[cell_name] * batch_size * num_steps * hidden_size * (input_size + hidden_size)
     rows = {}
     for name, version in versions.items():
-        low, median, high = np.quantile(seconds[name], [0.25, 0.5, 0.75]).tolist()
+        found = spread(seconds[name])
         rows[name] = {
-            "median_s": median,
-            "quartiles_s": [low, high],
-            "seconds": [round(value, 7) for value in seconds[name]],
-            "gflop_per_s": flops / median / 1e9,
+            **found,
+            "gflop_per_s": flops / found["median_s"] / 1e9,
             "compile_s": version.compile_s,
             "temp_bytes": version.temp_bytes,
         }
     noise = noise_of(seconds["full"], seconds["full again"])
     return {"cell": cell_name, "shape": list(shape), "noise": noise, "versions": rows}
-
-
-def machine() -> dict[str, Any]:
-    packages = {"jax": jax.__version__, "flax": importlib.metadata.version("flax")}
-    packages |= {n: importlib.metadata.version(n) for n in ("torch", "keras") if importlib.util.find_spec(n)}
-    device = jax.devices()[0]
-    return {"device": device.device_kind, "platform": platform.platform(), "packages": packages}
 
 
 def table(receipt: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from results.speed import recurrent
@@ -29,25 +28,7 @@ def test_one_tiny_shape(tmp_path, monkeypatch, capsys):
         assert f"| gru | 2, 5, 3, 4 | {name} | {row['median_s'] * 1e3:.2f} |" in text
 
 
-def test_versions_take_turns_and_follow_each_other_in_any_order():
-    order = []
-    versions = {name: recurrent.Version(lambda name=name: order.append(name), 0.0, None) for name in ("a", "b", "c")}
-    seconds = recurrent.seconds_in_turn(versions, 50)
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 50, "b": 50, "c": 50}
-    turns = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
-    assert turns[0] == "abc"  # once to warm up
-    assert set(turns[1:]) == {"abc", "acb", "bac", "bca", "cab", "cba"}
-
-
 def test_a_wrong_shape_is_refused(capsys):
     with pytest.raises(SystemExit):
         recurrent.main(["--shapes", "2,3,4"])
     assert "expected four positive sizes B,T,D,H" in capsys.readouterr().err
-
-
-def test_noise_is_what_two_medians_of_one_program_differ_by():
-    assert recurrent.noise_of([1.0] * 9, [1.0] * 9) == 0
-    assert recurrent.noise_of([1.0] * 9, [1.1] * 9) >= 0.1 - 1e-12
-    spread = np.random.default_rng(1).normal(1.0, 0.05, 30)
-    # the same medians, and yet a median of 30 is known to 1.25 * 0.05 / sqrt(30) only
-    assert 0.02 < recurrent.noise_of(spread, spread) < 0.06

@@ -1,0 +1,50 @@
+"""Times side by side: contenders take turns, and the table says by how much one program differs from itself."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def seconds_in_turn(runs: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """Each once to warm up, then once a repetition, each repetition in an order of its own.
+
+    What ran before leaves its mark on caches and memory.
+    """
+    for run in runs.values():
+        run()
+    seconds = {name: [] for name in runs}
+    orders = np.random.default_rng(0)
+    for _ in range(repetitions):
+        for name in orders.permutation(list(runs)):
+            start = time.perf_counter()
+            runs[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(seconds: list[float]) -> dict[str, Any]:
+    """Median, quartiles and all times."""
+    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
+    return {"median_s": median, "quartiles_s": [low, high], "seconds": [round(value, 7) for value in seconds]}
+
+
+def noise_of(seconds: list[float], again: list[float]) -> float:
+    """By how much two medians of one program differ, relative: the larger of what they did and the 95 % quantile over
+    random halves of all repetitions, since two medians can agree by chance.
+    """
+    pool = np.random.default_rng(0).permuted(np.tile([*seconds, *again], (1000, 1)), axis=1)
+    ratios = np.median(pool[:, : len(seconds)], axis=1) / np.median(pool[:, len(seconds) :], axis=1)
+    return float(max(np.quantile(abs(ratios - 1), 0.95), abs(np.median(again) / np.median(seconds) - 1)))
+
+
+def machine() -> dict[str, Any]:
+    packages = {"jax": jax.__version__, "flax": importlib.metadata.version("flax")}
+    packages |= {n: importlib.metadata.version(n) for n in ("torch", "keras") if importlib.util.find_spec(n)}
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "platform": platform.platform(), "packages": packages}
