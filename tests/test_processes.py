@@ -34,6 +34,21 @@ OPEN_MPI = {
 KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}
 
 
+def test_processes_that_were_started_here_share_out_the_gpus(tmp_path, monkeypatch):
+    def devices(index, count, **more):
+        return place_in(loopback_environment(index, count, 4567) | {processes.STARTER: "1"} | more).local_devices
+
+    monkeypatch.setattr(processes, "GPUS", tmp_path)
+    assert devices(0, 2) is None
+    for number in range(5):
+        (tmp_path / f"0000:{number}").mkdir()
+    assert [devices(index, 2) for index in range(2)] == [[0, 1], [2, 3]]
+    assert [devices(index, 2, CUDA_VISIBLE_DEVICES="3,7") for index in range(2)] == [[0], [1]]
+    assert devices(5, 6) is None
+    # who has started them otherwise has shared them out, too
+    assert place_in(loopback_environment(1, 2, 4567)).local_devices is None
+
+
 def test_a_process_on_its_own_has_no_place():
     assert place_in({}) is None
     assert place_in({"SLURM_JOB_ID": "17", "SLURM_NTASKS": "1"}) is None

@@ -95,6 +95,8 @@ def run(
     peers: the processes that run it together, and their watch.
     """
     check(options)
+    if options.processes not in (None, peers.count):
+        raise UsageError(f"processes={options.processes}: this is one of {peers.count}; the command line starts more.")
     file = Path(inspect.getfile(build))
     parallel.use_host_devices(options.host_devices)
     plan = make_plan(options)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ ALONE_IN_SLURM = {"SLURM_NTASKS": 1, "SLURM_STEP_NUM_TASKS": 1, "SLURM_PROCID": 
 OPEN_MPI = ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
 OPEN_MPI_ADDRESS = "OMPI_MCA_orte_hnp_uri"
 KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+GPUS = Path("/proc/driver/nvidia/gpus")
 MEET_WITHIN = 120.0  # seconds
 # the watch finds out who has died: JAX, which would find it out later, ends all without a name
 HEARTBEAT_S = 7 * 24 * 3600
@@ -61,7 +63,8 @@ def place_in(environment: Mapping[str, str]) -> Place | None:
     if NAMED[1] in environment or NAMED[2] in environment:
         _require_all(environment, NAMED, "processes are named by")
         engine = "--processes" if STARTER in environment else "the environment"
-        return _place(engine, environment, NAMED[2], NAMED[1], environment[NAME])
+        place = _place(engine, environment, NAMED[2], NAMED[1], environment[NAME])
+        return place._replace(local_devices=_shared_devices(environment, place)) if STARTER in environment else place
     if any(_number(environment, name, 0) > most for name, most in ALONE_IN_SLURM.items()):
         return _place_in_slurm(environment)
     if any(name in environment for name in OPEN_MPI) and environment.get(OPEN_MPI[0]) != "1":
@@ -104,6 +107,14 @@ def _own_devices(environment: Mapping[str, str], local: str, *, alone: bool) -> 
     """A node's only process has all of its accelerators, as has one to which the engine has shown its own alone."""
     chosen = "," not in environment.get("CUDA_VISIBLE_DEVICES", ",")
     return None if alone or chosen else [_number(environment, local)]
+
+
+def _shared_devices(environment: Mapping[str, str], place: Place) -> list[int] | None:
+    """This process's share of the GPUs of a machine on which all processes are; else each would take all of them."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    number = len(visible.split(",")) if visible else len(list(GPUS.glob("*")))
+    each = number // place.count
+    return list(range(place.index * each, (place.index + 1) * each)) or None
 
 
 def join(place: Place) -> threading.Event:

@@ -400,3 +400,8 @@ def test_every_command_asks_for_deterministic_kernels(monkeypatch, capsys):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     command(capsys, "--help")
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
+
+
+def test_a_function_starts_no_processes(tmp_path):
+    with pytest.raises(UsageError, match="processes=2: this is one of 1"):
+        receipt_of(tmp_path, processes=2)
