@@ -14,6 +14,11 @@ PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signa
 STOPPED = (75, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
+def heeded() -> list[int]:
+    """The signals to pass on; not those that are ignored here, as `nohup` has SIGHUP ignored."""
+    return [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def command_of(name: str, flags: Sequence[str]) -> list[str]:
     """What runs an experiment with this Python; arguments stay apart, no shell ever sees them."""
     return [sys.executable, "-m", f"experiments.{name}", *flags]
@@ -33,7 +38,7 @@ def foreground(command: Sequence[str], *, cwd: Path | None = None) -> int:
         else:
             early.append(PASSED_ON[number])
 
-    previous = {number: signal.signal(number, pass_on) for number in PASSED_ON}
+    previous = {number: signal.signal(number, pass_on) for number in heeded()}
     try:
         # a group of its own: Ctrl-C would reach the run twice, from the terminal and from here, and the second ends
         # it before it has saved

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from launch.local import PASSED_ON
+from launch.local import PASSED_ON, heeded
 
 CANNOT_START = 126  # as a shell has it
 
@@ -71,7 +71,7 @@ def run_all(
         code = process.wait()
         return Ended(task, code if code >= 0 else 128 - code)
 
-    previous = {number: signal.signal(number, stop) for number in PASSED_ON}
+    previous = {number: signal.signal(number, stop) for number in heeded()}
     try:
         with ThreadPoolExecutor(at_once) as pool:
             for future in as_completed([pool.submit(run, task) for task in tasks]):

@@ -119,3 +119,11 @@ def test_a_background_run_leaves_a_finished_run_directory(tmp_path, monkeypatch)
     found = status(run_dir)
     assert (found.experiment, found.state, found.steps) == ("linear_autoencoder", "finished", "4/4")
     assert "linear_autoencoder/" in found.newest
+
+
+def test_a_signal_that_is_ignored_here_is_passed_on_to_nobody():
+    run = "import os, signal, time; os.kill(os.getppid(), signal.SIGHUP); time.sleep(0.3)"
+    outer = f"import sys; from launch.local import foreground; sys.exit(foreground([sys.executable, '-c', {run!r}]))"
+    ignoring = ["nohup", sys.executable, "-c", outer]
+    ended = subprocess.run(ignoring, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert ended.returncode == 0, ended.stderr
