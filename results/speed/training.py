@@ -225,10 +225,11 @@ def versions_of(loop: str, images: np.ndarray, path: Path) -> dict[str, Version]
 
 
 def measured(loop: str, num_rows: int, repetitions: int) -> dict[str, Any]:
-    images = np.random.default_rng(0).integers(0, 256, (num_rows, NUM_VALUES), np.uint8)
+    drawn = np.random.default_rng(0).integers(0, 256, (num_rows + 200, NUM_VALUES), np.uint8)
+    images = drawn[:num_rows]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npz"
-        parts = {"train": images, "validation": images[:100], "test": images[:100]}
+        parts = dict(zip(("train", "validation", "test"), np.split(drawn, [num_rows, num_rows + 100]), strict=True))
         fields = {f"x_{part}": rows for part, rows in parts.items()}
         labels = {f"label_{part}": np.arange(len(rows)) % 10 for part, rows in parts.items()}
         np.savez(path, **fields, **labels)
