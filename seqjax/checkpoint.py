@@ -312,7 +312,7 @@ def _verified(directory: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray
     return arrays
 
 
-def _require_same_files(directory: Path, digests: dict[str, str]) -> None:
+def _require_same_files(directory: Path, digests: dict[str, Any]) -> None:
     found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if not path.is_dir()}
     links = [path for path in directory.rglob("*") if path.is_symlink()]
     odd = [path for path in found.values() if not path.is_file()]  # a pipe, which one would wait for
