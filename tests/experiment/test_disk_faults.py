@@ -1,5 +1,6 @@
 """A disk that is full, read-only or not ours any more in the middle of a run: nothing that was saved is lost."""
 
+import gc
 import os
 import resource
 import subprocess
@@ -20,6 +21,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 CONFIG = toy.Config(steps=80, second_steps=0)
 NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_to_say():
+    """What a failed save leaves behind says so when it is collected, which is to be here and not in another test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -86,7 +86,9 @@ def test_the_foreground_passes_a_signal_on_once(number, arrives):
         f"signal.sigwait([{int(arrives)}])\n"
         f"sys.exit(75 if signal.sigtimedwait([{int(arrives)}], 0.2) is None else 76)\n"
     )
-    outer = f"import sys; from launch.local import foreground; sys.exit(foreground([sys.executable, '-c', {run!r}]))"
+    # the tests themselves may run under nohup
+    heeded = f"import signal, sys; signal.signal({int(number)}, signal.SIG_DFL)"
+    outer = f"{heeded}; from launch.local import foreground; sys.exit(foreground([sys.executable, '-c', {run!r}]))"
     command = python(outer)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
