@@ -58,7 +58,7 @@ def data_dir(tmp_path, monkeypatch):
         "jax_compilation_cache_max_size",
         "jax_persistent_cache_min_compile_time_secs",
     )
-    before = {name: jax.config.read(name) for name in names}
+    before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
     yield tmp_path / "data"
     for name, value in before.items():
