@@ -109,7 +109,7 @@ def run(
     experiment = build(config)
     check_phases(experiment, plan)
     if options.fork is not None:
-        _require_origin(options.fork, description, experiment)
+        peers.from_first("origin", lambda: _require_origin(options.fork, description, experiment))
     description |= {"data_sha256": experiment.data.sha256}
     _require_the_same(peers, description)
     code = code_sha256(file, Path(seqjax.__file__).parent)
@@ -203,17 +203,18 @@ def _require_the_same(peers: Peers, description: dict[str, Any]) -> None:
 def _measured(session: Session, trained: runs.Run, metrics: dict[str, Any], code: str) -> dict[str, Any]:
     """What a receipt says besides the description of its run."""
     experiment, seeds = session.experiment, session.plan.seeds
-    skipped = rundir.skipped_steps(rundir.read_metrics(session.run_dir), seeds)
+    rows = rundir.read_metrics(session.run_dir)
+    skipped = rundir.skipped_steps(rows, seeds)
     return {
         "metrics": metrics,
-        "skipped": np.sum(list(skipped.values()), axis=0, dtype=int).tolist() if skipped else [0] * seeds,
+        "skipped": [sum(counts) for counts in zip(*skipped.values(), strict=True)] or [0] * seeds,
         "steps": [int(step) for step in np.asarray(trained.states.step)],
         "state_sha256": checkpoint.tree_sha256(trained),
         "data": experiment.data.name,
         "data_sha256": experiment.data.sha256,
         "code_sha256": code,
         **({} if experiment.instruments is None else {"instruments": experiment.instruments()}),
-        "health": _health(experiment, metrics, trained, skipped),
+        "health": _health(experiment, metrics, trained, rows),
         "versions": versions(),
         "device": device_name(),
         "compile_s": round(session.timing.get("compile_s", 0.0), 3),
@@ -289,15 +290,19 @@ def _smoke_metrics_or_none(config: Any, build: Build, smoke: dict[str, Any]) -> 
 
 
 def _health(
-    experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run, skipped: dict[int, list[int]]
+    experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run, rows: list[dict[str, Any]]
 ) -> str:
-    """skipped: how many steps of each phase each seed has skipped; more than half of them are no training."""
+    """rows: of `metrics.jsonl`. More than half of a phase's steps skipped by a seed are no training."""
     values = [value for measure in metrics.values() for value in measure["per_seed"]]
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(trained.states.params)]
     if not all(map(math.isfinite, values)) or not all(np.isfinite(leaf).all() for leaf in leaves):
         return "diverged"
-    if any(2 * count > experiment.phases[phase].steps for phase, counts in skipped.items() for count in counts):
-        return "diverged"
+    last_steps = np.asarray(trained.states.step)
+    for phase, counts in rundir.skipped_steps(rows, len(last_steps)).items():
+        # of the last phase each seed has its own number of steps, where some have stopped early
+        ends = last_steps if phase == int(trained.phase) else max(r["step"] for r in rows if r["phase"] == phase)
+        if (2 * np.asarray(counts) > ends).any():
+            return "diverged"
     return "ok" if experiment.health is None else experiment.health(metrics)
 
 

@@ -179,7 +179,10 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(lines(path), start=1):  # noqa: B007 - told where it goes wrong
             if line.endswith(b"\n"):
                 row = parsed_json(line)
-                rows.append(row | {"phase": int(row["phase"]), "step": int(row["step"])})
+                numbers = {"phase": int(row["phase"]), "step": int(row["step"])}
+                if "skipped" in row:
+                    numbers |= {"skipped": [int(count) for count in row["skipped"]]}
+                rows.append(row | numbers)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}).\n{PUT_BACK}") from None
     except (ValueError, KeyError, TypeError, OverflowError):
@@ -220,7 +223,7 @@ def skipped_steps(rows: list[dict[str, Any]], seeds: int) -> dict[int, list[int]
     skipped: dict[int, list[int]] = {}
     for row in rows:
         counts = skipped.setdefault(row["phase"], [0] * seeds)
-        for position, count in enumerate(row.get("skipped", [])):
+        for position, count in enumerate(row.get("skipped", [])[:seeds]):
             counts[position] += count
     return skipped
 

@@ -405,3 +405,16 @@ def test_every_command_asks_for_deterministic_kernels(monkeypatch, capsys):
 def test_a_function_starts_no_processes(tmp_path):
     with pytest.raises(UsageError, match="processes=2: this is one of 1"):
         receipt_of(tmp_path, processes=2)
+
+
+def test_a_seed_that_stopped_early_is_judged_by_the_steps_it_took(tmp_path):
+    config = toy.Config(steps=1000, second_steps=0, validation_rises_after=0, patience=2)
+    experiment = toy.build(config)
+    y = np.full_like(experiment.data.train.fields["y"], np.nan)
+    y[:60] = experiment.data.train.fields["y"][:60]
+    bad = Split({**experiment.data.train.fields, "y": y})
+    build = lambda config: experiment._replace(data=experiment.data._replace(train=bad))  # noqa: E731
+    receipt = run(config, build, Options(seeds=2, devices=1, run_dir=tmp_path))
+    assert max(receipt["steps"]) < 100
+    assert min(2 * skipped - taken for skipped, taken in zip(receipt["skipped"], receipt["steps"], strict=True)) > 0
+    assert receipt["health"] == "diverged"
