@@ -2,7 +2,9 @@
 
 A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, no optimiser. All
 versions run in one process, in turn, each repetition in another order; the table gives the median and the quartiles.
-`full again` is `full` a second time: what the median of a program differs by from itself is the noise.
+`full again` is `full` a second time: what the median of a program differs by from itself is the noise. `full on N` is
+the same with the batch shared out over N host devices, one for each core, as experiments do with `--host-devices N`;
+Flax is measured so too. The product rate is that of one large matrix product: no step can do its products faster.
 
 Run: `python -m results.speed.recurrent`, on a quiet machine: under another process's load PyTorch's threads wait for
 each other, and its times grow a hundredfold.
@@ -12,6 +14,7 @@ One shape: `python -m results.speed.recurrent --cells lstm --shapes 32,28,28,128
 import argparse
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +24,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jax.sharding import PartitionSpec
 
 from results.speed.timing import machine, noise_of, seconds_in_turn, spread
+from seqjax.parallel import use_host_devices
 from seqjax.recurrent import elman, gru, lstm, sweep, unroll
 
 SHAPES = (
@@ -41,6 +47,10 @@ NUM_GATES = {"elman": 1, "gru": 3, "lstm": 4}
 POLICIES = ("full", "lean", "segments")
 
 
+BATCH_SPECS = (PartitionSpec(), PartitionSpec("batch"))  # of the weights, of the inputs
+PEERS = ("torch", "flax.linen.RNN", "flax.nnx.RNN", "keras")
+
+
 class Version(NamedTuple):
     """A compiled training step: `run()` returns when it is done."""
 
@@ -49,15 +59,35 @@ class Version(NamedTuple):
     temp_bytes: int | None
 
 
-def compiled(loss: Callable[..., jax.Array], params: Any, xs: jax.Array) -> Version:
+def gradients_of(loss: Callable[..., jax.Array], devices: int) -> Callable[..., Any]:
+    """`(params, xs [B ...]) -> d_params, d_xs` of a mean over examples, with the batch shared out over the devices."""
+    if devices == 1:
+        return jax.grad(loss, argnums=(0, 1))
+
+    def meaned(params, xs):
+        of_params, of_xs = jax.grad(loss, argnums=(0, 1))(params, xs)
+        return jax.lax.pmean(of_params, "batch"), of_xs / devices
+
+    mesh, (whole, shared) = batch_mesh(devices), BATCH_SPECS
+    return jax.shard_map(meaned, mesh=mesh, in_specs=(whole, shared), out_specs=(whole, shared), check_vma=False)
+
+
+def batch_mesh(devices: int) -> jax.sharding.Mesh:
+    return jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def compiled(loss: Callable[..., jax.Array], params: Any, xs: jax.Array, devices: int = 1) -> Version:
+    if devices > 1:
+        shardings = [jax.NamedSharding(batch_mesh(devices), spec) for spec in BATCH_SPECS]
+        params, xs = (jax.device_put(tree, sharding) for tree, sharding in zip((params, xs), shardings, strict=True))
     start = time.perf_counter()
-    program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, xs).compile()
+    program = jax.jit(gradients_of(loss, devices)).lower(params, xs).compile()
     compile_s = time.perf_counter() - start
     temp_bytes = program.memory_analysis().temp_size_in_bytes
     return Version(lambda: jax.block_until_ready(program(params, xs)) and None, compile_s, temp_bytes)
 
 
-def seqjax_version(cell_name: str, hidden_size: int, xs: jax.Array, policy: str) -> Version:
+def seqjax_version(cell_name: str, hidden_size: int, xs: jax.Array, policy: str, devices: int = 1) -> Version:
     cell = CELLS[cell_name](hidden_size)
     params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), xs.shape[-1])
 
@@ -66,14 +96,28 @@ def seqjax_version(cell_name: str, hidden_size: int, xs: jax.Array, policy: str)
             return jnp.mean(unroll(cell, params, xs)[1] ** 2)
         return jnp.mean(sweep(cell, params, xs, residuals=policy)[1] ** 2)
 
-    return compiled(loss, params, xs)
+    return compiled(loss, params, xs, devices)
 
 
-def flax_version(cell_name: str, hidden_size: int, xs: jax.Array) -> Version:
+def linen_version(cell_name: str, hidden_size: int, xs: jax.Array, devices: int = 1) -> Version:
     cells = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
     model = nn.RNN(cells[cell_name](hidden_size))
     variables = jax.jit(model.init)(jax.random.key(0), xs)
-    return compiled(lambda variables, xs: jnp.mean(model.apply(variables, xs) ** 2), variables, xs)
+    return compiled(lambda variables, xs: jnp.mean(model.apply(variables, xs) ** 2), variables, xs, devices)
+
+
+def nnx_version(cell_name: str, hidden_size: int, xs: jax.Array) -> Version:
+    cells = {"elman": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
+    model = nnx.RNN(cells[cell_name](xs.shape[-1], hidden_size, rngs=nnx.Rngs(0)))
+    carry = model.cell.initialize_carry(
+        xs[:, 0].shape, nnx.Rngs(1)
+    )  # its count of drawn carries cannot change in a gradient
+    graph, weights, rest = nnx.split(model, nnx.Param, ...)
+
+    def loss(weights, xs):
+        return jnp.mean(nnx.merge(graph, weights, rest)(xs, initial_carry=carry) ** 2)
+
+    return compiled(loss, weights, xs)
 
 
 def torch_version(cell_name: str, hidden_size: int, xs: jax.Array) -> Version:
@@ -119,20 +163,32 @@ def keras_version(cell_name: str, hidden_size: int, xs: jax.Array) -> Version:
     return compiled(loss, [variable.value for variable in layer.trainable_variables], xs)
 
 
-def versions_of(cell_name: str, shape: tuple[int, ...]) -> dict[str, Version]:
+def product_rate(repetitions: int, size: int = 2048) -> float:
+    """Operations a second of one float32 product of two `[size size]` matrices, the median."""
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
+    product = jax.jit(lambda a, b: a @ b)
+    (seconds,) = seconds_in_turn({"product": lambda: jax.block_until_ready(product(a, b))}, repetitions).values()
+    return 2 * size**3 / float(np.median(seconds))
+
+
+def versions_of(cell_name: str, shape: tuple[int, ...], devices: int) -> dict[str, Version]:
     batch_size, num_steps, input_size, hidden_size = shape
     xs = jax.random.normal(jax.random.key(1), (batch_size, num_steps, input_size))
     versions = {p: seqjax_version(cell_name, hidden_size, xs, p) for p in (*POLICIES, "unroll")}
     versions["full again"] = versions["full"]
-    versions["flax.linen.RNN"] = flax_version(cell_name, hidden_size, xs)
+    versions["flax.linen.RNN"] = linen_version(cell_name, hidden_size, xs)
+    versions["flax.nnx.RNN"] = nnx_version(cell_name, hidden_size, xs)
+    if devices > 1 and batch_size % devices == 0:
+        versions[f"full on {devices}"] = seqjax_version(cell_name, hidden_size, xs, "full", devices)
+        versions[f"flax.linen.RNN on {devices}"] = linen_version(cell_name, hidden_size, xs, devices)
     for name, make in (("torch", torch_version), ("keras", keras_version)):
         if importlib.util.find_spec(name):
             versions[name] = make(cell_name, hidden_size, xs)
     return versions
 
 
-def measured(cell_name: str, shape: tuple[int, ...], repetitions: int) -> dict[str, Any]:
-    versions = versions_of(cell_name, shape)
+def measured(cell_name: str, shape: tuple[int, ...], repetitions: int, devices: int) -> dict[str, Any]:
+    versions = versions_of(cell_name, shape, devices)
     seconds = seconds_in_turn({name: version.run for name, version in versions.items()}, repetitions)
     batch_size, num_steps, input_size, hidden_size = shape
     flops = 6 * NUM_GATES[cell_name] * batch_size * num_steps * hidden_size * (input_size + hidden_size)
@@ -149,15 +205,42 @@ def measured(cell_name: str, shape: tuple[int, ...], repetitions: int) -> dict[s
     return {"cell": cell_name, "shape": list(shape), "noise": noise, "versions": rows}
 
 
+def speedups(entries: list[dict[str, Any]], peer: str) -> dict[str, list[float]]:
+    """`{version: the peer's time over its own, for each entry that has both}` for `full`, on one device and on all."""
+    found: dict[str, list[float]] = {}
+    for entry in entries:
+        rows = entry["versions"]
+        for name in rows:
+            if peer in rows and (name == "full" or name.startswith("full on ")):
+                found.setdefault(name, []).append(rows[peer]["median_s"] / rows[name]["median_s"])
+    return found
+
+
 def table(receipt: dict[str, Any]) -> str:
-    """Markdown: a row for each version of each cell and shape."""
+    """Markdown: the geometric means against each peer, then a row for each version of each cell and shape."""
     packages = ", ".join(f"{name} {version}" for name, version in receipt["packages"].items())
     lines = [
         f"Training step of one recurrent layer on {receipt['device']}, float32, {packages}; "
-        f"median and quartiles of {receipt['repetitions']} repetitions.",
+        f"median and quartiles of {receipt['repetitions']} repetitions; product rate "
+        f"{receipt['product_flop_per_s'] / 1e9:.0f} GFLOP/s.",
         "",
-        "| cell | B, T, D, H | version | ms | quartiles | times `full` | GFLOP/s | compile s | temporary MiB | noise |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| cell | version | against | times as fast, geometric mean | least | most | shapes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    cells = list(dict.fromkeys(entry["cell"] for entry in receipt["entries"]))
+    for cell in ["all", *cells] if len(cells) > 1 else cells:
+        entries = [entry for entry in receipt["entries"] if cell in ("all", entry["cell"])]
+        for peer in PEERS:
+            for name, ratios in speedups(entries, peer).items():
+                mean = float(np.exp(np.mean(np.log(ratios))))
+                lines.append(
+                    f"| {cell} | {name} | {peer} | {mean:.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {len(ratios)} |"
+                )
+    lines += [
+        "",
+        "| cell | B, T, D, H | version | ms | quartiles | times `full` | GFLOP/s | of the product rate | compile s "
+        "| temporary MiB | noise |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for entry in receipt["entries"]:
         full = entry["versions"]["full"]["median_s"]
@@ -167,6 +250,7 @@ def table(receipt: dict[str, Any]) -> str:
             lines.append(
                 f"| {entry['cell']} | {', '.join(map(str, entry['shape']))} | {name} | {row['median_s'] * 1e3:.2f} "
                 f"| {low * 1e3:.2f}-{high * 1e3:.2f} | {row['median_s'] / full:.2f} | {row['gflop_per_s']:.1f} "
+                f"| {row['gflop_per_s'] * 1e9 / receipt['product_flop_per_s']:.0%} "
                 f"| {row['compile_s']:.2f} | {memory} | {entry['noise']:.1%} |"
             )
     return "\n".join(lines) + "\n"
@@ -184,15 +268,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--shapes", nargs="+", type=shape_of, help="B,T,D,H; default those of the table")
     parser.add_argument("--repetitions", type=int, default=30)
+    parser.add_argument("--devices", type=int, default=os.cpu_count(), help="host devices that share out a batch")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of recurrent.json and .md")
     options = parser.parse_args(arguments)
+    use_host_devices(options.devices)
     shapes = options.shapes or (SHAPES + (GPU_SHAPES if jax.default_backend() == "gpu" else ()))
 
-    receipt = {**machine(), "repetitions": options.repetitions, "entries": []}
+    receipt = {
+        **machine(),
+        "repetitions": options.repetitions,
+        "product_flop_per_s": product_rate(options.repetitions),
+        "entries": [],
+    }
     options.output.mkdir(parents=True, exist_ok=True)
     for cell_name in options.cells:
         for shape in shapes:
-            receipt["entries"].append(measured(cell_name, shape, options.repetitions))
+            receipt["entries"].append(measured(cell_name, shape, options.repetitions, options.devices))
             # written after each entry: an interrupted run keeps what it has measured
             (options.output / "recurrent.json").write_text(json.dumps(receipt, indent=1) + "\n")
             (options.output / "recurrent.md").write_text(table(receipt))
