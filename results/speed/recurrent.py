@@ -27,7 +27,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from results.speed.timing import machine, noise_of, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, product_rate, seconds_in_turn, spread
 from seqjax.parallel import use_host_devices
 from seqjax.recurrent import elman, gru, lstm, sweep, unroll
 
@@ -161,14 +161,6 @@ def keras_version(cell_name: str, hidden_size: int, xs: jax.Array) -> Version:
         return jnp.mean(layer.stateless_call(weights, fixed, xs)[0] ** 2)
 
     return compiled(loss, [variable.value for variable in layer.trainable_variables], xs)
-
-
-def product_rate(repetitions: int, size: int = 2048) -> float:
-    """Operations a second of one float32 product of two `[size size]` matrices, the median."""
-    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
-    product = jax.jit(lambda a, b: a @ b)
-    (seconds,) = seconds_in_turn({"product": lambda: jax.block_until_ready(product(a, b))}, repetitions).values()
-    return 2 * size**3 / float(np.median(seconds))
 
 
 def versions_of(cell_name: str, shape: tuple[int, ...], devices: int) -> dict[str, Version]:

@@ -43,6 +43,17 @@ def noise_of(seconds: list[float], again: list[float]) -> float:
     return float(max(np.quantile(abs(ratios - 1), 0.95), abs(np.median(again) / np.median(seconds) - 1)))
 
 
+def product_rate(repetitions: int, size: int = 2048) -> float:
+    """Operations a second of one float32 product of two `[size size]` matrices, the median.
+
+    A multiplication and an addition are two operations.
+    """
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
+    product = jax.jit(lambda a, b: a @ b)
+    (seconds,) = seconds_in_turn({"product": lambda: jax.block_until_ready(product(a, b))}, repetitions).values()
+    return 2 * size**3 / float(np.median(seconds))
+
+
 def machine() -> dict[str, Any]:
     packages = {"jax": jax.__version__, "flax": importlib.metadata.version("flax")}
     packages |= {n: importlib.metadata.version(n) for n in ("torch", "keras") if importlib.util.find_spec(n)}

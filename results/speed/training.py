@@ -4,7 +4,8 @@ An epoch is 60,000 rows of 784 bytes in a new random order: values scaled to [0,
 losses and batch sizes; no validation. The networks are an autoencoder 784-32-784 (cross-entropy, batches of 256), a VAE
 784-400-20-400-784 (batches of 128) and a GAN 100-128-784 against 784-128-1 (batches of 32). All loops run in one
 process, in turn, each repetition in another order; the table gives the median and the quartiles. `seqjax again` is
-`seqjax` a second time: what the median of a program differs by from itself is the noise.
+`seqjax` a second time: what the median of a program differs by from itself is the noise. The product rate is that of
+one large matrix product; beside it stands the rate of the matrix products that an epoch cannot do without.
 
 Run: `python -m results.speed.training`, on a quiet machine.
 """
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, gan, vae
-from results.speed.timing import machine, noise_of, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, product_rate, seconds_in_turn, spread
 from seqjax import parallel, train
 from seqjax.experiment import Options
 from seqjax.experiment.session import layout_of, make_plan
@@ -34,6 +35,23 @@ from seqjax.experiment.state import on_mesh, start_phase
 NUM_ROWS, NUM_VALUES = 60_000, 784
 LOOPS = ("autoencoder", "vae", "gan")
 BATCH_SIZES = {"autoencoder": 256, "vae": 128, "gan": 32}
+
+
+def product_flops(loop: str) -> int:
+    """Operations of the matrix products of one row's share of a step, a multiplication and an addition being two."""
+    match loop:
+        case "autoencoder":
+            forward = 784 * 32 + 32 * 784
+            products = 3 * forward - 784 * 32  # the way back has two for each, but none to the rows
+        case "vae":
+            forward = 784 * 400 + 400 * 40 + 20 * 400 + 400 * 784
+            products = 3 * forward - 784 * 400
+        case "gan":
+            generator, critic = 100 * 128 + 128 * 784, 784 * 128 + 128
+            of_critic = generator + 2 * (2 * critic + 128)  # a real row and a made one
+            of_generator = 2 * generator + 128 * 784 + 2 * critic  # through the critic, whose weights stay
+            products = of_critic + of_generator
+    return 2 * products
 
 
 class Version(NamedTuple):
@@ -224,18 +242,30 @@ def versions_of(loop: str, images: np.ndarray, path: Path) -> dict[str, Version]
     return versions
 
 
+def rows_of(num_rows: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (num_rows, NUM_VALUES), np.uint8)
+
+
+def images_file(path: Path, num_rows: int) -> Path:
+    """A data set of its own, to be read as a user's."""
+    drawn = rows_of(num_rows + 200)
+    parts = dict(zip(("train", "validation", "test"), np.split(drawn, [num_rows, num_rows + 100]), strict=True))
+    fields = {f"x_{part}": rows for part, rows in parts.items()}
+    labels = {f"label_{part}": np.arange(len(rows)) % 10 for part, rows in parts.items()}
+    np.savez(path, **fields, **labels)
+    return path
+
+
 def measured(loop: str, num_rows: int, repetitions: int) -> dict[str, Any]:
-    drawn = np.random.default_rng(0).integers(0, 256, (num_rows + 200, NUM_VALUES), np.uint8)
-    images = drawn[:num_rows]
+    images = rows_of(num_rows)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "images.npz"
-        parts = dict(zip(("train", "validation", "test"), np.split(drawn, [num_rows, num_rows + 100]), strict=True))
-        fields = {f"x_{part}": rows for part, rows in parts.items()}
-        labels = {f"label_{part}": np.arange(len(rows)) % 10 for part, rows in parts.items()}
-        np.savez(path, **fields, **labels)
+        path = images_file(Path(folder) / "images.npz", num_rows)
         versions = versions_of(loop, images, path)
         seconds = seconds_in_turn({name: version.run for name, version in versions.items()}, repetitions)
     rows = {name: spread(seconds[name]) | {"compile_s": versions[name].compile_s} for name in versions}
+    flops = product_flops(loop) * (num_rows // BATCH_SIZES[loop] * BATCH_SIZES[loop])
+    for row in rows.values():
+        row["gflop_per_s"] = flops / row["median_s"] / 1e9
     noise = noise_of(seconds["seqjax"], seconds["seqjax again"])
     return {"loop": loop, "num_rows": num_rows, "batch_size": BATCH_SIZES[loop], "noise": noise, "versions": rows}
 
@@ -245,10 +275,12 @@ def table(receipt: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in receipt["packages"].items())
     lines = [
         f"An epoch of training on {receipt['device']}, float32, {packages}; "
-        f"median and quartiles of {receipt['repetitions']} repetitions.",
+        f"median and quartiles of {receipt['repetitions']} repetitions; product rate "
+        f"{receipt['product_flop_per_s'] / 1e9:.0f} GFLOP/s.",
         "",
-        "| loop | batch | version | s | quartiles | times `seqjax` | compile s | noise |",
-        "|---|---|---|---|---|---|---|---|",
+        "| loop | batch | version | s | quartiles | times `seqjax` | GFLOP/s | of the product rate | compile s "
+        "| noise |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for entry in receipt["entries"]:
         ours = entry["versions"]["seqjax"]["median_s"]
@@ -256,7 +288,9 @@ def table(receipt: dict[str, Any]) -> str:
             low, high = row["quartiles_s"]
             lines.append(
                 f"| {entry['loop']} | {entry['batch_size']} | {name} | {row['median_s']:.3f} | {low:.3f}-{high:.3f} "
-                f"| {row['median_s'] / ours:.2f} | {row['compile_s']:.2f} | {entry['noise']:.1%} |"
+                f"| {row['median_s'] / ours:.2f} | {row['gflop_per_s']:.1f} "
+                f"| {row['gflop_per_s'] * 1e9 / receipt['product_flop_per_s']:.0%} "
+                f"| {row['compile_s']:.2f} | {entry['noise']:.1%} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -268,7 +302,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=30)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of training.json and .md")
     options = parser.parse_args(arguments)
-    receipt = {**machine(), "repetitions": options.repetitions, "entries": []}
+    receipt = {
+        **machine(),
+        "repetitions": options.repetitions,
+        "product_flop_per_s": product_rate(options.repetitions),
+        "entries": [],
+    }
     options.output.mkdir(parents=True, exist_ok=True)
     for loop in options.loops:
         receipt["entries"].append(measured(loop, options.rows, options.repetitions))
