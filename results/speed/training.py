@@ -21,16 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, gan, vae
+from results.speed.chapters import first_chapter
 from results.speed.timing import machine, noise_of, product_rate, seconds_in_turn, spread
-from seqjax import parallel, train
-from seqjax.experiment import Options
-from seqjax.experiment.session import layout_of, make_plan
-from seqjax.experiment.source import make_source
-from seqjax.experiment.state import on_mesh, start_phase
 
 NUM_ROWS, NUM_VALUES = 60_000, 784
 LOOPS = ("autoencoder", "vae", "gan")
@@ -87,32 +82,9 @@ def config_of(loop: str, path: Path, steps: int) -> Any:
 
 
 def seqjax_version(loop: str, path: Path, steps: int) -> Version:
-    """A chapter as `train_phases` dispatches it."""
     module = {"autoencoder": autoencoder, "vae": vae, "gan": gan}[loop]
     experiment = module.build(config_of(loop, path, steps))
-    (phase,) = experiment.phases
-    plan = make_plan(Options(seeds=1, devices=1))
-    layout = layout_of(plan)
-    source = make_source(experiment.data.train, phase, layout, stream=False)
-    chapter = train.make_chapter(
-        phase.learner,
-        source.fetch,
-        length=source.length,
-        seed_plan=plan.seed_plan,
-        axis_name=layout.axis_name,
-        shards=layout.shards,
-        most_skipped=10,
-    )
-    dispatch = parallel.distribute(chapter, layout, streamed=False)
-    run = on_mesh(start_phase(experiment, 0, range(1), None), layout)
-    states = run.states
-
-    def epoch() -> None:
-        nonlocal states
-        ((_, part),) = source.parts(states, 0, steps)
-        states, _ = dispatch(states, run.active, jnp.int32(steps), part)
-        jax.block_until_ready(states)
-
+    epoch = first_chapter(experiment, steps)
     return made(epoch, epoch)
 
 
