@@ -1,4 +1,6 @@
-"""`python -m results` rebuilds the tables; `reproduce ROW`, `verify [ROW ...]` and `--check` hold them to the truth."""
+"""`python -m results` rebuilds the tables; `reproduce ROW`, `verify [ROW ...]` and `--check` hold them to the truth;
+`export FORMAT` writes them for other programs.
+"""
 
 import argparse
 import sys
@@ -6,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from results import reproduce as again
+from results.exports import EXPORTS
 from results.row import Row
 from results.rows import ROWS
 from results.stored import Current, current, path_of
@@ -16,9 +19,10 @@ from seqjax.errors import Interrupted, SeqjaxError, UsageError, shown
 FOLDER = Path(__file__).parent
 RUNS = Path("runs/results")
 USAGE = {
-    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...]",
+    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...] | export FORMAT",
     "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
     "verify": "python -m results verify [--smoke] [ROW ...]",
+    "export": "python -m results export FORMAT",
 }
 
 
@@ -34,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     some = does.add_parser("verify", usage=USAGE["verify"], help="run rows again and compare with their receipts")
     some.add_argument("rows", metavar="ROW", nargs="*", help="default: every row that has a receipt")
     some.add_argument("--smoke", action="store_true", help="only their smoke twins; those that agree are current again")
+    other = does.add_parser("export", usage=USAGE["export"], help="print the rows that have been run, as csv or latex")
+    other.add_argument("format", metavar="FORMAT", choices=EXPORTS, help=" or ".join(EXPORTS))
     return top
 
 
@@ -47,6 +53,9 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
             return _reproduce(rows, options.row, options.run_dir, folder, runs)
         if options.action == "verify":
             return _verify(rows, options.rows, folder, runs, smoke=options.smoke)
+        if options.action == "export":
+            print(EXPORTS[options.format](rows, receipts_of(rows, folder), current(rows)), end="")
+            return 0
         return _check(rows, folder) if options.check else _rebuild(rows, current(rows), folder)
     except SeqjaxError as error:
         print(f"results: {shown(str(error))}", file=sys.stderr)

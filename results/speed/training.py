@@ -2,10 +2,11 @@
 
 An epoch is 60,000 rows of 784 bytes in a new random order: values scaled to [0, 1], float32, Adam, the same layers,
 losses and batch sizes; no validation. The networks are an autoencoder 784-32-784 (cross-entropy, batches of 256), a VAE
-784-400-20-400-784 (batches of 128) and a GAN 100-128-784 against 784-128-1 (batches of 32). All loops run in one
-process, in turn, each repetition in another order; the table gives the median and the quartiles. `seqjax again` is
-`seqjax` a second time: what the median of a program differs by from itself is the noise. The product rate is that of
-one large matrix product; beside it stands the rate of the matrix products that an epoch cannot do without.
+784-400-20-400-784 (batches of 128, each value drawn anew as 0 or 1 with the grey value as probability) and a GAN
+100-128-784 against 784-128-1 (batches of 32). All loops run in one process, in turn, each repetition in another order;
+the table gives the median and the quartiles. `seqjax again` is `seqjax` a second time: what the median of a program
+differs by from itself is the noise. The product rate is that of one large matrix product; beside it stands the rate of
+the matrix products that an epoch cannot do without.
 
 Run: `python -m results.speed.training`, on a quiet machine.
 """
@@ -123,6 +124,7 @@ def torch_version(loop: str, images: np.ndarray, steps: int, *, compiled: bool) 
             optimizer = adam(encoder, decoder)
 
             def loss_of(rows: Any) -> Any:
+                rows = torch.bernoulli(rows)
                 mean, log_variance = encoder(rows).chunk(2, dim=1)
                 z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
                 divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum()
@@ -176,6 +178,14 @@ def keras_version(loop: str, images: np.ndarray, steps: int) -> Version:
         losses = keras.losses.BinaryCrossentropy(from_logits=True)
     else:
 
+        class Binarised(layers.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.seeds = keras.random.SeedGenerator(1)
+
+            def call(self, rows: Any) -> Any:
+                return ops.cast(keras.random.uniform(ops.shape(rows), seed=self.seeds) < rows, "float32")
+
         class Sampling(layers.Layer):
             def __init__(self) -> None:
                 super().__init__()
@@ -187,15 +197,23 @@ def keras_version(loop: str, images: np.ndarray, steps: int) -> Version:
                 self.add_loss(ops.mean(divergence) / NUM_VALUES)
                 return mean + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(mean), seed=self.seeds)
 
-        hidden = layers.Dense(400, "relu")(inputs)
+        class CrossEntropy(layers.Layer):
+            """A part of the model, since its targets are what a layer has drawn."""
+
+            def call(self, both: Any) -> Any:
+                self.add_loss(ops.mean(keras.losses.binary_crossentropy(*both, from_logits=True)))
+                return both[1]
+
+        drawn = Binarised()(inputs)
+        hidden = layers.Dense(400, "relu")(drawn)
         z = Sampling()([layers.Dense(20)(hidden), layers.Dense(20)(hidden)])
-        model = keras.Model(inputs, layers.Dense(NUM_VALUES)(layers.Dense(400, "relu")(z)))
-        losses = keras.losses.BinaryCrossentropy(from_logits=True)
+        logits = layers.Dense(NUM_VALUES)(layers.Dense(400, "relu")(z))
+        model, losses = keras.Model(inputs, CrossEntropy()([drawn, logits])), None
     model.compile(keras.optimizers.Adam(1e-3), losses, jit_compile=True, steps_per_execution=steps)
     x = images.astype(np.float32)[: steps * BATCH_SIZES[loop]] / 255
 
     def epoch() -> None:
-        model.fit(x, x, batch_size=BATCH_SIZES[loop], epochs=1, shuffle=True, verbose=0)
+        model.fit(x, None if losses is None else x, batch_size=BATCH_SIZES[loop], epochs=1, shuffle=True, verbose=0)
 
     return made(epoch, epoch)
 
