@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 RUN := .venv/bin/python
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-long torture fuzz test-debug test-slurm lint format clean
+.PHONY: demo test test-long torture fuzz test-debug test-slurm test-browser lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
@@ -30,6 +30,9 @@ test-debug: .venv/test
 
 test-slurm: .venv/test
 	$(RUN) -m pytest -m slurm -rs
+
+test-browser: .venv/test
+	$(RUN) -m pytest -m browser -rs tests/results
 
 lint: .venv/test
 	.venv/bin/ruff check .

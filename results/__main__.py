@@ -1,5 +1,7 @@
-"""`python -m results` rebuilds the tables; `reproduce ROW`, `verify [ROW ...]` and `--check` hold them to the truth;
-`export FORMAT` writes them for other programs.
+"""`python -m results` rebuilds the tables; `reproduce ROW`, `verify [ROW ...]` and `--check` hold them to the truth.
+
+`export FORMAT` prints them for other programs; `report [RUN ...]` shows them, or runs beside each other, in one HTML
+file.
 """
 
 import argparse
@@ -9,6 +11,10 @@ from pathlib import Path
 
 from results import reproduce as again
 from results.exports import EXPORTS
+from results.report.committed import report_of_results
+from results.report.output import check_output, write_report
+from results.report.run_directory import read_runs
+from results.report.runs import report_of_runs
 from results.row import Row
 from results.rows import ROWS
 from results.stored import Current, current, path_of
@@ -18,11 +24,14 @@ from seqjax.errors import Interrupted, SeqjaxError, UsageError, shown
 
 FOLDER = Path(__file__).parent
 RUNS = Path("runs/results")
+REPORT = Path("report.html")
 USAGE = {
-    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...] | export FORMAT",
+    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...] | export FORMAT | "
+    "report [RUN ...]",
     "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
     "verify": "python -m results verify [--smoke] [ROW ...]",
     "export": "python -m results export FORMAT",
+    "report": "python -m results report [--output FILE] [--title TEXT] [RUN ...]",
 }
 
 
@@ -40,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--smoke", action="store_true", help="only their smoke twins; those that agree are current again")
     other = does.add_parser("export", usage=USAGE["export"], help="print the rows that have been run, as csv or latex")
     other.add_argument("format", metavar="FORMAT", choices=EXPORTS, help=" or ".join(EXPORTS))
+    shown = does.add_parser("report", usage=USAGE["report"], help="write one HTML file of the tables, or of runs")
+    shown.add_argument(
+        "runs", metavar="RUN", nargs="*", type=Path, help="run directory; default: the committed results"
+    )
+    shown.add_argument("--output", metavar="FILE", type=Path, default=REPORT, help=f"default: {REPORT}")
+    shown.add_argument("--title", metavar="TEXT", help="of the page")
     return top
 
 
@@ -56,6 +71,8 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
         if options.action == "export":
             print(EXPORTS[options.format](rows, receipts_of(rows, folder), current(rows)), end="")
             return 0
+        if options.action == "report":
+            return _report(rows, options.runs, options.output, options.title, folder)
         return _check(rows, folder) if options.check else _rebuild(rows, current(rows), folder)
     except SeqjaxError as error:
         print(f"results: {shown(str(error))}", file=sys.stderr)
@@ -135,6 +152,16 @@ def judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path, start: aga
         return found
     print("\n".join(comparison.line for comparison in found), flush=True)
     return 1 if any(comparison.agreement == "outside" for comparison in found) else 0
+
+
+def _report(rows: Sequence[Row], run_dirs: Sequence[Path], output: Path, title: str | None, folder: Path) -> int:
+    check_output(output)
+    if run_dirs:
+        content = report_of_runs(read_runs(run_dirs), title)
+    else:
+        content = report_of_results(rows, current(rows), folder, title)
+    print(f"{write_report(output, content)} {output}, {len(content.encode()) / 1e6:.1f} MB")
+    return 0
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ from launch import grid, journal, progress
 from launch.fields import Field, canonical, fields_of, flags_of
 from launch.grid import Member
 from launch.status import status
+from results.report.run_directory import read_run
+from results.report.runs import report_of_runs
 from results.row import Row
 from results.stored import checked
 from results.table import data_in
@@ -337,6 +339,16 @@ def finished_run(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(DESCRIPTION))
 
 
+def receipt_of_run(folder: Path) -> None:
+    (folder / "receipt.json").write_text(json.dumps(RECEIPT))
+
+
+def reported(folder: Path) -> object:
+    """Alone, and beside another."""
+    run = read_run(folder)
+    return report_of_runs([run]).encode() + report_of_runs([run, run._replace(label="other")]).encode()
+
+
 def read_config(folder: Path) -> object:
     """As who loads a run does."""
     return config_from(autoencoder.Config, read_description(folder)["config"])
@@ -394,6 +406,15 @@ READERS = {
     "metrics": Reader("metrics.jsonl", lambda random: edited_lines(METRICS, random), in_folder(read_metrics)),
     "receipt": Reader("receipt.json", lambda random: edited_json(RECEIPT, random), shown_receipt),
     "status": Reader("receipt.json", lambda random: edited_json(RECEIPT, random), in_folder(status), finished_run),
+    "report_config": Reader(
+        "config.json", lambda random: edited_json(DESCRIPTION, random), in_folder(reported), receipt_of_run, share=0.1
+    ),
+    "report_metrics": Reader(
+        "metrics.jsonl", lambda random: edited_lines(METRICS, random), in_folder(reported), finished_run, share=0.1
+    ),
+    "report_receipt": Reader(
+        "receipt.json", lambda random: edited_json(RECEIPT, random), in_folder(reported), finished_run, share=0.1
+    ),
     "stored_receipt": Reader("toy.json", lambda random: edited_json(RECEIPT, random), partial(checked, ROW)),
     "figure": Reader("toy.png", lambda random: edited(figure(), random), data_in),
     "manifest": Reader(f"{NEWEST}.json", edited_manifest, in_folder(restored), copied_checkpoint),
