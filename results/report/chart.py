@@ -20,10 +20,11 @@ class Point(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A name and its points in order; at least one."""
+    """A name and its points in order, at least one; colour: a number, the same for the same thing in every chart."""
 
     label: str
     points: Sequence[Point]
+    colour: int
 
 
 def chart(title: str, lines: Sequence[Line], *, band: str) -> Markup:
@@ -41,15 +42,12 @@ def chart(title: str, lines: Sequence[Line], *, band: str) -> Markup:
     else:
         values = _Scale(*_widened(low, high), HEIGHT - BOTTOM, TOP, logarithmic=False)
     shapes = [_grid(steps, values)]
-    for number, line in enumerate(drawn):
-        shapes.append(_shape(line.points, steps, values, colour=f"c{number % COLOURS}"))
+    for line in drawn:
+        shapes.append(_shape(line.points, steps, values, colour=f"c{line.colour % COLOURS}"))
     ends = "; ".join(f"{line.label} {line.points[0].mean:.4g} to {line.points[-1].mean:.4g}" for line in drawn)
     said = f"{title} by step, {'' if not band else band + ', '}first to last mean: {ends}"
     drawing = element("svg", *shapes, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said)
-    keys = [
-        element("span", element("span", line.label), class_=f"key c{number % COLOURS}")
-        for number, line in enumerate(lines)
-    ]
+    keys = [element("span", element("span", line.label), class_=f"key c{line.colour % COLOURS}") for line in lines]
     scale = " (logarithmic)" if logarithmic else ""
     return element("figure", drawing, element("figcaption", f"{title}{scale} ", *(keys if len(keys) > 1 else ())))
 

@@ -62,7 +62,7 @@ def curves_of_run(curves: Mapping[str, Sequence[Point]]) -> Markup:
     charts = [
         chart(
             "gradient norm" if group[0].endswith("gradient_norm") else " and ".join(map(_spoken, group)),
-            [Line(_spoken(name), curves[name]) for name in group[:MOST_CHARTS]],
+            [Line(_spoken(name), curves[name], colour) for colour, name in enumerate(group[:MOST_CHARTS])],
             band=BAND,
         )
         for group in groups[:MOST_CHARTS]
@@ -77,7 +77,11 @@ def curves_of_runs(runs: Mapping[str, Mapping[str, Sequence[Point]]]) -> Markup:
     if not shared:
         return Markup()
     charts = [
-        chart(_spoken(name), [Line(run, curves[name]) for run, curves in runs.items() if name in curves], band=BAND)
+        chart(
+            _spoken(name),
+            [Line(run, curves[name], colour) for colour, (run, curves) in enumerate(runs.items()) if name in curves],
+            band=BAND,
+        )
         for name in shared[:MOST_CHARTS]
     ]
     return Markup(element("div", *charts, class_="figures") + left_out(len(shared) - MOST_CHARTS, "curves"))

@@ -62,7 +62,8 @@ class Tab:
         return json.loads(message)
 
     def open(self, path: Path) -> None:
-        """Returns when the page has been loaded."""
+        """Returns when the page has been loaded; what was told of the one before is forgotten."""
+        self.events = []
         self.ask("Page.navigate", url=path.absolute().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._message())

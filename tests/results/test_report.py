@@ -128,6 +128,17 @@ def test_runs_stand_beside_each_other(tmp_path):
     assert str(paths[1]) in keys
 
 
+def test_a_run_has_one_colour_in_every_chart(tmp_path):
+    lines = [{"phase": 0, "step": 1, "loss": [1.0]}]
+    page = report(make_run(tmp_path / "a", lines=lines), make_run(tmp_path / "b"), make_run(tmp_path / "c"))
+    keys = {
+        (node.attributes["class"], "".join(node.text)) for node in page.all("span") if "key" in str(node.attributes)
+    }
+    assert {key for key in keys if str(tmp_path) in key[1]} == {
+        (f"key c{n}", str(tmp_path / "abc"[n])) for n in range(3)
+    }
+
+
 def test_runs_that_share_nothing_have_no_empty_sections(tmp_path):
     lines = [{"phase": 0, "step": 1, "other": [1.0]}]
     metrics = {"x/y": {"per_seed": [1], "mean": 1, "ci95": None, "n": 1}}
