@@ -13,7 +13,6 @@ One shape: `python -m results.speed.recurrent --cells lstm --shapes 32,28,28,128
 
 import argparse
 import importlib.util
-import json
 import os
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from results.speed.timing import machine, noise_of, product_rate, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, product_rate, record, seconds_in_turn, spread
 from seqjax.parallel import use_host_devices
 from seqjax.recurrent import elman, gru, lstm, sweep, unroll
 
@@ -270,16 +269,13 @@ def main(arguments: list[str] | None = None) -> None:
         **machine(),
         "repetitions": options.repetitions,
         "product_flop_per_s": product_rate(options.repetitions),
-        "entries": [],
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    for cell_name in options.cells:
-        for shape in shapes:
-            receipt["entries"].append(measured(cell_name, shape, options.repetitions, options.devices))
-            # written after each entry: an interrupted run keeps what it has measured
-            (options.output / "recurrent.json").write_text(json.dumps(receipt, indent=1) + "\n")
-            (options.output / "recurrent.md").write_text(table(receipt))
-            print(table({**receipt, "entries": receipt["entries"][-1:]}), flush=True)
+    entries = (
+        measured(cell_name, shape, options.repetitions, options.devices)
+        for cell_name in options.cells
+        for shape in shapes
+    )
+    record(options.output, "recurrent", receipt, entries, table)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ Run: `python -m results.speed.seeds`, on a quiet machine.
 
 import argparse
 import importlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from experiments.__main__ import names
 from results.speed.chapters import first_chapter
-from results.speed.timing import machine, noise_of, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, record, seconds_in_turn, spread
 from seqjax.parallel import use_host_devices
 
 SEEDS = 8
@@ -69,14 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of seeds.json and .md")
     options = parser.parse_args(arguments)
     use_host_devices(options.devices)
-    receipt = {**machine(), "repetitions": options.repetitions, "entries": []}
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name in options.experiments:
-        receipt["entries"].append(measured(name, options.repetitions, options.devices))
-        # written after each entry: an interrupted run keeps what it has measured
-        (options.output / "seeds.json").write_text(json.dumps(receipt, indent=1) + "\n")
-        (options.output / "seeds.md").write_text(table(receipt))
-        print(table({**receipt, "entries": receipt["entries"][-1:]}), flush=True)
+    receipt = {**machine(), "repetitions": options.repetitions}
+    entries = (measured(name, options.repetitions, options.devices) for name in options.experiments)
+    record(options.output, "seeds", receipt, entries, table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Run: `python -m results.speed.startup`, on a quiet machine.
 
 import argparse
 import functools
-import json
 import os
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from results.speed.timing import machine, noise_of, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, seconds_in_turn, spread, write
 
 ROOT = Path(__file__).parent.parent.parent
 JAX = "import jax"
@@ -88,9 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows |= measured(small, options.runs)
     noise = noise_of(rows[JAX]["seconds"], rows["import jax again"]["seconds"])
     receipt = {**machine(), "noise": noise, "rows": rows}
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "startup.json").write_text(json.dumps(receipt, indent=1) + "\n")
-    (options.output / "startup.md").write_text(table(receipt))
+    write(options.output, "startup", receipt, table(receipt))
     print(table(receipt))
 
 

@@ -2,9 +2,11 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -52,6 +54,29 @@ def product_rate(repetitions: int, size: int = 2048) -> float:
     product = jax.jit(lambda a, b: a @ b)
     (seconds,) = seconds_in_turn({"product": lambda: jax.block_until_ready(product(a, b))}, repetitions).values()
     return 2 * size**3 / float(np.median(seconds))
+
+
+def write(folder: Path, name: str, receipt: Mapping[str, Any], table: str) -> None:
+    """`NAME.json`, the receipt, and `NAME.md`, the table made of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(receipt, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(table)
+
+
+def record(
+    folder: Path,
+    name: str,
+    receipt: Mapping[str, Any],
+    entries: Iterable[dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+) -> None:
+    """Writes and prints after each entry, so that an interrupted run keeps what it has measured."""
+    so_far = []
+    for entry in entries:
+        so_far.append(entry)
+        whole = {**receipt, "entries": so_far}
+        write(folder, name, whole, table(whole))
+        print(table({**receipt, "entries": [entry]}), flush=True)
 
 
 def machine() -> dict[str, Any]:

