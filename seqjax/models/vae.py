@@ -7,13 +7,13 @@ Sources: Kingma & Welling 2014; Burda, Grosse & Salakhutdinov 2016 (several laye
 
 import functools
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from seqjax import losses, noise
@@ -250,7 +250,13 @@ class VAE(nn.Module):
 
 
 def dense(size: int, name: str) -> nn.Dense:
-    return nn.Dense(size, kernel_init=nn.initializers.glorot_uniform(), name=name)
+    return nn.Dense(size, kernel_init=nn.initializers.glorot_uniform(), name=name, dot_general=_product_of_rows)
+
+
+def _product_of_rows(x: Float[Array, "B *K D"], kernel: Float[Array, "D H"], *_: Any, **options: Any) -> Array:
+    """`x @ kernel` as one product of two matrices; of three axes, XLA copies the gradients into another order first."""
+    rows = lax.dot_general(x.reshape(-1, x.shape[-1]), kernel, (((1,), (0,)), ((), ())), **options)
+    return rows.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 def _values_at(gaussian: Gaussian, epsilon: Array) -> Array:
