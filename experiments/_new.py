@@ -7,7 +7,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 STEM = "_template"  # stands for the name all over the two files that are copied
-MODULE, TEST = f"experiments/{STEM}.py", "tests/experiment/test_template.py"
+MODULE, TEST = f"experiments/{STEM}.py", "tests/experiment/template.py"  # the second runs as what is made of it
 RESERVED = {"new", "seqjax", "experiments", "launch", "results", "tests", "jax", "flax", "optax", "numpy"}
 LONGEST = 60
 
