@@ -3,15 +3,20 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin/python
+OLDEST ?= python3.11
+NEWEST ?= python3.12
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-long torture fuzz test-debug test-slurm test-browser lint format clean
+.PHONY: demo test test-newest test-long torture fuzz test-debug test-slurm test-browser drift lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
 
 test: .venv/test lint
 	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -n 2 --dist worksteal
+
+test-newest: .venv-newest/test
+	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) .venv-newest/bin/python -m pytest -n 2 --dist worksteal
 
 test-long: .venv/test
 	$(if $(wildcard $(RAW)),SEQJAX_RAW_DIR=$${SEQJAX_RAW_DIR:-$(RAW)}) $(RUN) -m pytest -m long
@@ -34,6 +39,10 @@ test-slurm: .venv/test
 test-browser: .venv/test
 	$(RUN) -m pytest -m browser -rs tests/results
 
+# the smoke run of every experiment under the oldest and the newest supported JAX
+drift: .venv-oldest/test .venv-newest/test
+	.venv-oldest/bin/python -m results drift .venv-oldest/bin/python .venv-newest/bin/python
+
 lint: .venv/test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -54,5 +63,22 @@ format: .venv/test
 	.venv/bin/pip install -q -c constraints.txt -e '.[test]'
 	@touch $@ .venv/demo
 
+# what Python 3.11 gets is the oldest JAX that is supported
+.venv-oldest/test: pyproject.toml constraints.txt
+	@$(OLDEST) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+		{ echo "$(OLDEST): is no Python 3.11 on PATH; install one, or name one with make OLDEST=..."; exit 2; }
+	$(OLDEST) -m venv .venv-oldest
+	.venv-oldest/bin/pip install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+# the newest JAX within the bounds of pyproject.toml, whatever the tested set pins
+.venv-newest/test: pyproject.toml constraints.txt
+	@$(NEWEST) -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || \
+		{ echo "$(NEWEST): is no Python >= 3.12 on PATH; install one, or name one with make NEWEST=..."; exit 2; }
+	$(NEWEST) -m venv .venv-newest
+	grep -vE '^jax(lib)?==' constraints.txt > .venv-newest/constraints.txt
+	.venv-newest/bin/pip install -q -U -c .venv-newest/constraints.txt -e '.[test]' jax
+	@touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-oldest .venv-newest build *.egg-info

@@ -1,4 +1,7 @@
-"""`python -m experiments` lists the experiments: name, claim, data and time, read without importing any."""
+"""`python -m experiments` lists the experiments: name, claim, data and time, read without importing any.
+
+`python -m experiments new NAME` begins another one.
+"""
 
 import ast
 import os
@@ -72,14 +75,42 @@ def show(found: list[Entry]) -> None:
     print("Run one with python -m experiments.NAME; its flags: python -m experiments.NAME --help")
 
 
+def new(args: list[str]) -> int:
+    """The exit code of `new NAME`: 0 both files are written, 2 nothing is."""
+    from experiments._new import CHECKOUT, refusal, scaffold
+
+    if args in (["-h"], ["--help"]) or len(args) != 1:
+        asked = len(args) == 1
+        print("usage: python -m experiments new NAME", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    (name,) = args
+    why = refusal(name)
+    if why:
+        print(f"experiments: {why}", file=sys.stderr)
+        return 2
+    try:
+        written = scaffold(name)
+    except OSError as error:
+        print(f"experiments: {error.filename}: cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return 2
+    for path in written:
+        print(f"wrote {path.relative_to(CHECKOUT)}")
+    print(f"Try it: python -m experiments.{name} --smoke; then make its claim, data, model and loss your own.")
+    return 0
+
+
 def main(args: list[str]) -> int:
     if args in (["-h"], ["--help"]):
         print("usage: python -m experiments            lists the experiments")
+        print("       python -m experiments new NAME   writes an experiment that runs, and its test, to begin with")
         print("       python -m experiments.NAME ...   runs one; --help after it tells its flags")
         return 0
+    if args[:1] == ["new"]:
+        return new(args[1:])
     if args:
         print(
-            f"experiments: {args[0]!r}: takes no arguments; run one with python -m experiments.NAME.", file=sys.stderr
+            f"experiments: {args[0]!r}: is neither new nor a flag; run one with python -m experiments.NAME.",
+            file=sys.stderr,
         )
         return 2
     show(entries())

@@ -1,7 +1,7 @@
 """`python -m results` rebuilds the tables; `reproduce ROW`, `verify [ROW ...]` and `--check` hold them to the truth.
 
 `export FORMAT` prints them for other programs; `report [RUN ...]` shows them, or runs beside each other, in one HTML
-file.
+file. `drift OLD NEW` compares the numbers of two sets of versions.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments.__main__ import names, unknown_name
+from results import drift, front
 from results import reproduce as again
 from results.exports import EXPORTS
 from results.report.committed import report_of_results
@@ -27,11 +29,12 @@ RUNS = Path("runs/results")
 REPORT = Path("report.html")
 USAGE = {
     "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...] | export FORMAT | "
-    "report [RUN ...]",
+    "report [RUN ...] | drift OLD NEW [NAME ...]",
     "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
     "verify": "python -m results verify [--smoke] [ROW ...]",
     "export": "python -m results export FORMAT",
     "report": "python -m results report [--output FILE] [--title TEXT] [RUN ...]",
+    "drift": "python -m results drift OLD NEW [NAME ...]",
 }
 
 
@@ -55,6 +58,12 @@ def parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--output", metavar="FILE", type=Path, default=REPORT, help=f"default: {REPORT}")
     shown.add_argument("--title", metavar="TEXT", help="of the page")
+    two = does.add_parser("drift", usage=USAGE["drift"], help="compare the smoke runs of two Pythons")
+    for side in drift.SIDES:
+        two.add_argument(side, metavar=side.upper(), type=Path, help="a Python with what seqjax requires")
+    two.add_argument(
+        "names", metavar="NAME", nargs="*", help="experiments, shown alone; default: all, which are stored"
+    )
     return top
 
 
@@ -73,6 +82,8 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
             return 0
         if options.action == "report":
             return _report(rows, options.runs, options.output, options.title, folder)
+        if options.action == "drift":
+            return _drift(options.old, options.new, options.names, folder)
         return _check(rows, folder) if options.check else _rebuild(rows, current(rows), folder)
     except SeqjaxError as error:
         print(f"results: {shown(str(error))}", file=sys.stderr)
@@ -83,13 +94,14 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
 
 
 def _rebuild(rows: Sequence[Row], now: dict[str, Current], folder: Path) -> int:
-    written = rebuild(rows, now, folder)
+    written = [*rebuild(rows, now, folder), *front.rebuild(rows, receipts_of(rows, folder), folder)]
     print("\n".join(f"wrote {path}" for path in written) or "nothing has changed")
     return 0
 
 
 def _check(rows: Sequence[Row], folder: Path) -> int:
     found = faults(rows, current(rows), folder)
+    found += [*front.faults(rows, receipts_of(rows, folder), folder), *drift.faults(folder)]
     for line in found:
         print(line)
     if found:
@@ -162,6 +174,21 @@ def _report(rows: Sequence[Row], run_dirs: Sequence[Path], output: Path, title: 
         content = report_of_results(rows, current(rows), folder, title)
     print(f"{write_report(output, content)} {output}, {len(content.encode()) / 1e6:.1f} MB")
     return 0
+
+
+def _drift(old: Path, new: Path, wanted: Sequence[str], folder: Path) -> int:
+    """1 when a smoke run does not end under one of both; differences alone are shown, and no fault."""
+    known = names()
+    for name in wanted:
+        if name not in known:
+            raise UsageError(unknown_name(name, known))
+    receipt = drift.drift(old, new, wanted or known)
+    if not wanted:
+        drift.write(folder, receipt)
+        print(f"wrote {folder / 'drift.json'}\nwrote {folder / 'drift.md'}")
+    failed = drift.failures(receipt)
+    print("\n".join(failed), end="\n" if failed else "", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

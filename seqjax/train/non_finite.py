@@ -185,8 +185,18 @@ def _while(params: dict[str, Any], args: Values, inputs: Origins, place: str) ->
     return origins
 
 
+def _held_and_carried(params: dict[str, Any]) -> tuple[int, int]:
+    """How many arguments of a scan stay the same at all steps, and how many are its carry."""
+    if "num_carry" in params:
+        return params["num_consts"], params["num_carry"]
+    # since jax 0.12 a scan keeps the tree of its arguments in place of their numbers
+    consts, carry, _ = (list(group) for group in params["ft_in"].unpack())
+    return len(consts), len(carry)
+
+
 def _scan(params: dict[str, Any], args: Values, inputs: Origins, place: str) -> Origins:
-    body, consts, carries = params["jaxpr"], params["num_consts"], params["num_carry"]
+    body = params["jaxpr"]
+    consts, carries = _held_and_carried(params)
     held, carry, rows = args[:consts], args[consts : consts + carries], args[consts + carries :]
     held_origins, origins = inputs[:consts], inputs[consts : consts + carries]
     row_origins = inputs[consts + carries :]
