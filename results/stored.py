@@ -98,6 +98,8 @@ def _fault(row: Row, receipt: Any) -> str:
             return f"has no {field} of the right kind"
     if receipt["experiment"] != row.experiment:
         return f"is of experiment {receipt['experiment']!r}, expected {row.experiment!r}"
+    if receipt.get("overfit_batch"):
+        return "is of a run on one batch (--overfit-batch), which no table shows"
     for metric in (*row.metrics, *row.baselines):
         if metric not in receipt["metrics"]:
             return f"has no metric {metric!r}"

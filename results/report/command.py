@@ -30,6 +30,8 @@ def repeating(description: dict[str, Any], *, run_dir: Path | None = None) -> st
     wanted |= {field: plan[field] for field in ASKED_FOR if field in plan}
     if isinstance(description.get("fork"), str):
         wanted["fork"] = description["fork"]
+    if description.get("overfit_batch") is True:
+        wanted["overfit_batch"] = True
     values = {field: canonical(known, field, value) for field, value in wanted.items()}
     flags = flags_of({field: value for field, value in values.items() if value != known[field].default})
     place = [] if run_dir is None else [f"--run-dir={run_dir}"]

@@ -13,7 +13,11 @@ ABSENT = "not set"
 
 def fields_of(description: Mapping[str, Any]) -> dict[str, str]:
     """Experiment, configuration, plan and data of a run by the names of their fields, as text."""
-    whole = {name: description[name] for name in ("experiment", "fork", "data_sha256") if name in description}
+    whole = {
+        name: description[name]
+        for name in ("experiment", "fork", "overfit_batch", "data_sha256")
+        if name in description
+    }
     plan = {f"plan.{name}": value for name, value in description["plan"].items()}
     return {name: text(value) for name, value in (whole | description["config"] | plan).items()}
 

@@ -3,10 +3,12 @@
 import ast
 import contextlib
 import dataclasses
+import functools
 import inspect
 import json
 import logging
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,7 +21,7 @@ import numpy as np
 import seqjax
 from seqjax import checkpoint, parallel, train
 from seqjax.errors import CheckpointError, Interrupted, NonFiniteError, SeqjaxError, UsageError
-from seqjax.experiment import rundir
+from seqjax.experiment import overfit, preview, rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.compiled import keep_compiled_programs
 from seqjax.experiment.loopback import run_on_loopback
@@ -29,6 +31,7 @@ from seqjax.experiment.progress import say, show_table, silent
 from seqjax.experiment.replay import replay
 from seqjax.experiment.session import Session, make_plan, make_session, signals_raise, stop_signals
 from seqjax.experiment.together import met, starts_others, told
+from seqjax.experiment.track import UNTRACKED, left_behind, opened, tracking
 from seqjax.parallel import Peers
 from seqjax.parallel.watch import Watch
 from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
@@ -64,13 +67,47 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
                 sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
             parallel.use_host_devices(options.host_devices)
             peers, watch = met(options)
-            run(config, build, options, smoke=smoke, peers=peers, watch=watch)
+            if options.plan:
+                say_plan(config, build, options, peers=peers, watch=watch)
+            else:
+                run(config, build, options, smoke=smoke, peers=peers, watch=watch)
         code = 0
     except BaseException as error:  # whatever it is, the other processes are not to wait for this one
         code = told(error, file.stem, peers, watch)
     if watch is not None:
         watch.leave(code)
+    if left_behind():
+        # all is written; W&B would be waited for in vain
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
+
+
+def say_plan(
+    config: Any, build: Build, options: Options, *, peers: Peers = parallel.ALONE, watch: Watch | None = None
+) -> list[preview.Preview]:
+    """Prints what `run` would take of the same arguments, all of it from its first step on, and writes nothing."""
+    check(options)
+    parallel.use_host_devices(options.host_devices)
+    plan, experiment = make_plan(options), _experiment(config, build, options)
+    check_phases(experiment, plan)
+    session = preview.planned(
+        experiment, plan=plan, peers=peers, moved=_moved(watch, True), overfit_batch=options.overfit_batch
+    )
+    found = preview.previews(session)
+    if peers.is_first:
+        preview.show(session, found)
+    return found
+
+
+def _experiment(config: Any, build: Build, options: Options) -> Experiment:
+    experiment = build(config)
+    return overfit.overfitting(experiment) if options.overfit_batch else experiment
+
+
+def _moved(watch: Watch | None, training: bool) -> Callable[[], None]:
+    return (lambda: None) if watch is None else lambda: watch.moved(training=training)
 
 
 def _all_but_closed_loops(unraisable: Any) -> None:
@@ -103,18 +140,27 @@ def run(
     description = rundir.described(file.stem, config, plan._asdict())
     if options.fork is not None:
         description |= {"fork": str(options.fork.resolve())}
+    if options.overfit_batch:
+        description |= overfit.MARK
     run_dir = options.run_dir or rundir.default_run_dir(description)
     if options.fork is not None and options.fork.resolve() == run_dir.resolve():
         raise UsageError(f"--fork {options.fork}: is the new run itself; name another --run-dir.")
-    experiment = build(config)
+    experiment = _experiment(config, build, options)
     check_phases(experiment, plan)
+    if options.overfit_batch and plan.log_every is None:
+        plan = plan._replace(log_every=overfit.log_window(experiment.phases))
+        description["plan"]["log_every"] = plan.log_every
     if options.fork is not None:
         peers.from_first("origin", lambda: _require_origin(options.fork, description, experiment))
     description |= {"data_sha256": experiment.data.sha256}
     _require_the_same(peers, description)
     code = code_sha256(file, Path(seqjax.__file__).parent)
-    moved = (lambda training: None) if watch is None else (lambda training: watch.moved(training=training))
-    with contextlib.ExitStack() as held, stop_signals() as stop_requested, contextlib.ExitStack() as after_training:
+    with (
+        contextlib.ExitStack() as held,
+        stop_signals() as stop_requested,
+        contextlib.ExitStack() as after_training,
+        contextlib.ExitStack() as tracked,
+    ):
 
         def claimed() -> tuple[dict[str, Any], dict[str, Any] | None]:
             rundir.make_directory(run_dir)
@@ -138,30 +184,41 @@ def run(
             save_every=options.save_every,
             stop_requested=stop_requested,
             peers=peers,
-            moved=lambda: moved(True),
+            moved=_moved(watch, True),
             retention=checkpoint.Retention(newest=options.keep, every=options.keep_every),
             goes_on_unsaved=options.failed_save == "go_on",
             origin=options.fork,
             made_by={"code_sha256": code, "versions": versions()},
+            overfit_batch=options.overfit_batch,
         )
-        start = runs.restore_or_start(session)
-        moved(True)
+        start, track = runs.restore_or_start(session), UNTRACKED
+        if options.track is not None and peers.is_first:
+            sink = functools.partial(opened, options.track, run_dir, description)
+            names = [phase.name for phase in experiment.phases]
+            track = tracked.enter_context(tracking(f"--track {options.track}", sink, names, plan.seed_range))
+            track.lines(rundir.read_metrics(run_dir))
+            session = session._replace(track=track.lines)
+        _moved(watch, True)()
         trained = train_phases(session, start)
-        moved(False)
+        _moved(watch, False)()
         # all that follows can be done again from what is saved: a signal need not wait for any of it to end
         after_training.enter_context(signals_raise(Interrupted(STOPPED_AFTER_TRAINING)))
         with parallel.sharing_rows(session.layout, own=True):
-            metrics = evaluated(session.experiment, trained, plan.seed_range, stop_requested, peers)
+            if options.overfit_batch:
+                metrics = overfit.loss_change(rundir.read_metrics(run_dir), experiment.phases) if peers.is_first else {}
+            else:
+                metrics = evaluated(session.experiment, trained, plan.seed_range, stop_requested, peers)
             if peers.is_first:
                 _draw(session, trained, metrics)
 
         def finished() -> dict[str, Any]:
             receipt = description | _measured(session, trained, metrics, code)
-            if smoke and not options.smoke:
+            if smoke and not options.smoke and not options.overfit_batch:
                 _stop_if(stop_requested)
                 receipt["smoke"] = _smoke_metrics_or_none(config, build, smoke)
             after_training.close()
             write_atomically(run_dir / "receipt.json", json.dumps(receipt, indent=2) + "\n")
+            track.finish(metrics, run_dir / "figures")
             _show(receipt, run_dir)
             return receipt
 
@@ -177,6 +234,7 @@ def _require_origin(origin: Path, description: dict[str, Any], experiment: Exper
     for name, there, here in (
         ("experiment", found["experiment"], description["experiment"]),
         *((name, *(plan[name] for plan in plans)) for name in ("seed", "seeds")),
+        ("overfit_batch", found.get("overfit_batch"), description.get("overfit_batch")),
     ):
         if there != here:
             raise UsageError(f"--fork {origin}: {name} is {there} there and {here} here.\nAsk for the same.")
@@ -214,7 +272,7 @@ def _measured(session: Session, trained: runs.Run, metrics: dict[str, Any], code
         "data_sha256": experiment.data.sha256,
         "code_sha256": code,
         **({} if experiment.instruments is None else {"instruments": experiment.instruments()}),
-        "health": _health(experiment, metrics, trained, rows),
+        "health": _health(experiment, metrics, trained, rows, session.overfit_batch),
         "versions": versions(),
         "device": device_name(),
         "compile_s": round(session.timing.get("compile_s", 0.0), 3),
@@ -258,7 +316,7 @@ def _draw(session: Session, trained: runs.Run, metrics: dict[str, dict[str, Any]
     rows = rundir.read_metrics(session.run_dir)
     if rows:
         figures["learning_curves"] = plots.learning_curves(rows, [phase.name for phase in experiment.phases])
-    if experiment.figures is not None:
+    if experiment.figures is not None and not session.overfit_batch:
         first = runs.seed_state(train.averaged(runs.selected(trained)), 0)
         figures |= experiment.figures(first, experiment.data, runs.evaluation_key(session.plan.seed), metrics)
     plots.save_figures(figures, session.run_dir / "figures")
@@ -290,7 +348,11 @@ def _smoke_metrics_or_none(config: Any, build: Build, smoke: dict[str, Any]) -> 
 
 
 def _health(
-    experiment: Experiment, metrics: dict[str, dict[str, Any]], trained: runs.Run, rows: list[dict[str, Any]]
+    experiment: Experiment,
+    metrics: dict[str, dict[str, Any]],
+    trained: runs.Run,
+    rows: list[dict[str, Any]],
+    overfit_batch: bool,
 ) -> str:
     """rows: of `metrics.jsonl`. More than half of a phase's steps skipped by a seed are no training."""
     values = [value for measure in metrics.values() for value in measure["per_seed"]]
@@ -303,6 +365,8 @@ def _health(
         ends = last_steps if phase == int(trained.phase) else max(r["step"] for r in rows if r["phase"] == phase)
         if (2 * np.asarray(counts) > ends).any():
             return "diverged"
+    if overfit_batch:
+        return overfit.told(metrics, experiment.phases)
     return "ok" if experiment.health is None else experiment.health(metrics)
 
 

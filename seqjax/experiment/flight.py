@@ -53,7 +53,8 @@ def _inputs(session: Session, phase: Phase, states: TrainState, position: int) -
     rows = None
     if phase.batch_at is None:
         count = session.experiment.data.train.num_examples
-        rows = row_indices(data_key(key), step, batch_size=phase.batch_size, num_examples=count)
+        at = 0 if session.overfit_batch else step
+        rows = row_indices(data_key(key), at, batch_size=phase.batch_size, num_examples=count)
     words = {"key": jax.random.fold_in(key, step), "data_key": data_key(key)}
     return {
         "step": step,

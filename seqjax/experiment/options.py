@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from seqjax.errors import UsageError
 from seqjax.experiment.rundir import MOST_SEEDS
+from seqjax.experiment.track import Tracker, check_tracker
 from seqjax.parallel import Driver
 
 
@@ -37,6 +38,12 @@ class Options:
     """How the step runs on them; auto: jit on one device, pmap on several of one process, else shard_map."""
     reproducible: bool = False
     """Add up each batch in a fixed order, so that the bits do not depend on the number of devices."""
+    plan: bool = False
+    """Only say what the run would take, measured on a few steps that are thrown away; nothing is written."""
+    overfit_batch: bool = False
+    """See one batch at every step, and say whether its loss falls: a check before a real run, not measured further."""
+    track: Tracker | None = None
+    """Show metrics and figures to TensorBoard or, offline unless WANDB_MODE says otherwise, to W&B as well."""
     smoke: bool = False
     """A run of seconds on embedded data instead of the full one; other flags given beside it count."""
     stream: bool = False
@@ -128,3 +135,6 @@ def check(options: Options) -> None:
         raise UsageError(f"--keep-every {options.keep_every}: expected at least 1.")
     if options.log_every is not None and options.log_every < 1:
         raise UsageError(f"--log-every {options.log_every}: expected at least 1.")
+    if options.plan and options.replay is not None:
+        raise UsageError("--plan and --replay: expected one of them, each does something else than to run.")
+    check_tracker(options.track)

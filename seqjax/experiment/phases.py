@@ -6,20 +6,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import checkpoint, parallel, train
-from seqjax.data.load import is_resident
+from seqjax import checkpoint, parallel
 from seqjax.errors import Interrupted, NonFiniteError, SaveError, UsageError, require
 from seqjax.experiment import flight, rundir
+from seqjax.experiment.programs import MAX_SKIPPED_IN_A_ROW, make_programs, run_chapter
 from seqjax.experiment.progress import say
 from seqjax.experiment.session import Plan, Session
-from seqjax.experiment.source import Source, make_source
 from seqjax.experiment.state import (
     Run,
-    make_boundary,
     needs_refresh,
     off_mesh,
     on_mesh,
@@ -28,9 +25,7 @@ from seqjax.experiment.state import (
     start_phase,
     windows,
 )
-from seqjax.types import Experiment, Phase, TrainState
-
-MAX_SKIPPED_IN_A_ROW = 10
+from seqjax.types import Experiment, Phase
 
 
 def train_phases(session: Session, run: Run) -> Run:
@@ -73,20 +68,7 @@ def check_phases(experiment: Experiment, plan: Plan) -> None:
 def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     plan, layout, data = session.plan, session.layout, session.experiment.data
     log_every = plan.log_every or phase.chapter_steps
-    too_large = phase.batch_at is None and not is_resident(data)
-    source = make_source(data.train, phase, layout, stream=plan.stream or too_large)
-    chapter = train.make_chapter(
-        phase.learner,
-        source.fetch,
-        length=source.length,
-        seed_plan=plan.seed_plan,
-        axis_name=layout.axis_name,
-        shards=layout.shards,
-        most_skipped=MAX_SKIPPED_IN_A_ROW,
-    )
-    dispatch = parallel.distribute(chapter, layout, streamed=source.streamed)
-    boundary = make_boundary(session.experiment, phase, plan.seed_range, layout)
-    validation = parallel.replicated(jax.tree.map(np.asarray, data.validation), layout.mesh)
+    programs = make_programs(session, phase)
     # where dispatches leave it: with any other placement the second chapter would compile again
     run = on_mesh(run, layout)
     peers, pending, saved_at = session.peers, None, time.monotonic()
@@ -95,9 +77,9 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
     with session.reporter(phase.name, done) as report, ThreadPoolExecutor(1) as saver:
         while done < phase.steps and active.any():
             count = min(phase.chapter_steps, phase.steps - done)
-            states, metrics = _chapter(session, run, dispatch, source, done, count)
+            states, metrics = run_chapter(session, programs, run, done, count)
             _stop_on_non_finite(run._replace(states=states), active, session)
-            run, scores = boundary(run._replace(states=states), jnp.int32(count), validation)
+            run, scores = programs.boundary(run._replace(states=states), jnp.int32(count), programs.validation)
             if needs_refresh(run, phase):
                 run = on_mesh(refreshed(off_mesh(run, plan.seeds), phase, data.train, peers), layout)
             rows = metric_rows(int(run.phase), done, count, log_every, metrics, active)
@@ -109,6 +91,7 @@ def _train_phase(session: Session, run: Run, phase: Phase) -> Run:
             done, active, skipped = done + count, _active(run, plan.seeds), now_skipped
             if peers.is_first:
                 unwritten = _unwritten(session, unwritten, rows)
+                session.track(rows)
             report(done, phase.steps, _means(rows[-1]))
             # the clock that counts is the first one's
             due = peers.is_first and time.monotonic() - saved_at >= session.save_every
@@ -200,26 +183,6 @@ def _check_replicas(run: Run) -> None:
     names = parallel.differing_replicas(run)
     if names:
         raise AssertionError(f"devices disagree on {names[0]} and {len(names) - 1} more arrays")
-
-
-def _chapter(
-    session: Session, run: Run, dispatch: Any, source: Source, done: int, count: int
-) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """One chapter in as many dispatches as the source asks for, at most 16 in flight."""
-    states, parts = run.states, []
-    for start, part in source.parts(states, done, count):
-        begin = time.monotonic()
-        length = min(source.length, done + count - start)
-        states, metrics = dispatch(states, run.active, jnp.int32(length), part)
-        session.timing.setdefault("compile_s", time.monotonic() - begin)
-        session.moved()
-        parts.append((length, metrics))
-        if len(parts) % 16 == 0:
-            jax.block_until_ready(states)
-    seeds = session.plan.seeds
-    parts = [(length, parallel.local(metrics)) for length, metrics in parts]
-    gathered = [jax.tree.map(lambda m, n=length: np.asarray(m)[:seeds, :n], metrics) for length, metrics in parts]
-    return states, jax.tree.map(lambda *ms: np.concatenate(ms, axis=1), *gathered)
 
 
 def metric_rows(

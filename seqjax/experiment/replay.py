@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from seqjax import checkpoint
@@ -47,7 +48,11 @@ def replay(target: str, name: str, config_type: type, build: Callable[[Any], Exp
         )
     say(f"phase {phase.name}, from step {int(found.tree.done)} of {run_dir}")
     own_steps = _recorded_steps(found, step) or dict.fromkeys(seeds, step)
-    finite = [_one_seed(phase, experiment, found.tree, seeds.index(seed), seed, own) for seed, own in own_steps.items()]
+    overfit_batch = description.get("overfit_batch") is True
+    finite = [
+        _one_seed(phase, experiment, found.tree, seeds.index(seed), seed, own, overfit_batch)
+        for seed, own in own_steps.items()
+    ]
     return all(finite)
 
 
@@ -88,12 +93,15 @@ def _before(run_dir: Path, step: int, abstract: dict[int, Any]) -> checkpoint.Re
     )
 
 
-def _one_seed(phase: Phase, experiment: Experiment, run: runs.Run, position: int, seed: int, step: int) -> bool:
+def _one_seed(
+    phase: Phase, experiment: Experiment, run: runs.Run, position: int, seed: int, step: int, overfit_batch: bool
+) -> bool:
     state = runs.seed_state(run.states, position)
 
     def batch_of(state: TrainState) -> Batch:
         batch = phase.batch_at or batch_at
-        return batch(experiment.data.train, data_key(state.key), state.step, batch_size=phase.batch_size)
+        at = jnp.zeros_like(state.step) if overfit_batch else state.step
+        return batch(experiment.data.train, data_key(state.key), at, batch_size=phase.batch_size)
 
     # on one device and as one shard: where the run had several its sums may differ in the last bits
     forward = jax.jit(lambda state: phase.learner.step(state, batch_of(state))[0])

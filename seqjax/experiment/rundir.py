@@ -17,7 +17,7 @@ from seqjax.storage import LOCK, lines, parsed_json, read_json, write_atomically
 
 PUT_BACK = "Put it back from a copy, or start again with another --run-dir."
 MOST_SEEDS = 2**16  # of a run: those that `config.json` says it has must not fill the memory
-OWN = ("checkpoints", "config.json", "figures", "flight", "metrics.jsonl", "receipt.json", LOCK)
+OWN = ("checkpoints", "config.json", "figures", "flight", "metrics.jsonl", "receipt.json", "tensorboard", "wandb", LOCK)
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
 # reproducible
 KEPT = "seed_plan"  # whatever suits the devices that it goes on with
@@ -114,7 +114,7 @@ def read_description(run_dir: Path) -> dict[str, Any]:
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     flat_found, flat_wanted = (
-        {"experiment": d["experiment"], "data_sha256": d.get("data_sha256"), "fork": d.get("fork")}
+        {"experiment": d["experiment"], **{name: d.get(name) for name in ("data_sha256", "fork", "overfit_batch")}}
         | d["config"]
         | {f"plan.{k}": v for k, v in d["plan"].items()}
         for d in (found, wanted)

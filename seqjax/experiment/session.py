@@ -79,6 +79,7 @@ class Session(NamedTuple):
     origin: the directory of the run that a new one begins with. made_by: hash of the code, and versions.
     peers: the processes that run it together, of which the first alone reads and writes the run directory.
     moved: called whenever a step has been set off.
+    overfit_batch: whether every step sees the batch of the first. track: is shown each line of metrics once.
     """
 
     experiment: Experiment
@@ -95,6 +96,8 @@ class Session(NamedTuple):
     goes_on_unsaved: bool
     origin: Path | None
     made_by: Mapping[str, Any]
+    overfit_batch: bool
+    track: Callable[[list[dict[str, Any]]], Any]
 
     def elapsed(self) -> float:
         return self.timing["earlier_s"] + time.monotonic() - self.timing["started"]
@@ -114,13 +117,15 @@ def make_session(
     goes_on_unsaved: bool = False,
     origin: Path | None = None,
     made_by: Mapping[str, Any] = MappingProxyType({}),
+    overfit_batch: bool = False,
+    track: Callable[[list[dict[str, Any]]], Any] = lambda rows: None,
 ) -> Session:
     timing = {"earlier_s": 0.0, "started": time.monotonic()}
     reporter = reporter if peers.is_first else silent
     layout = layout_of(plan)
     return Session(
         experiment, plan, layout, run_dir, save_every, stop_requested, reporter, timing, peers, moved, retention,
-        goes_on_unsaved, origin, made_by,
+        goes_on_unsaved, origin, made_by, overfit_batch, track,
     )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Where the batches of a chapter come from: a split that lives on the device, or a stream of the same batches."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -33,25 +35,26 @@ def data_key(key: Key) -> Key:
     return jax.random.fold_in(key, DATA)
 
 
-def make_source(split: Split, phase: Phase, layout: Layout, *, stream: bool) -> Source:
+def make_source(split: Split, phase: Phase, layout: Layout, *, stream: bool, overfit_batch: bool = False) -> Source:
     """The batches of a phase for a layout's devices, the same bits either way.
 
+    overfit_batch: the batch of the first step, of each seed its own, at every step.
     Raises UsageError for a stream of batches that are not rows of the split.
     """
     if stream and phase.batch_at is not None:
         raise UsageError(f"phase {phase.name} makes its own batches, which cannot be streamed; leave out --stream.")
-    return _streamed(split, phase, layout) if stream else _resident(split, phase, layout)
+    make = _streamed if stream else _resident
+    return make(split, phase, layout, overfit_batch)
 
 
-def _resident(split: Split, phase: Phase, layout: Layout) -> Source:
+def _resident(split: Split, phase: Phase, layout: Layout, overfit_batch: bool) -> Source:
     on_device = parallel.replicated(jax.tree.map(np.asarray, split), layout.mesh)
     num_shards = layout.batch_parts if layout.axis_name else 1
 
     def fetch(split: Split, state: TrainState, seed: Array, position: Array, shard: Array) -> Batch:
         key, size = data_key(state.key), phase.batch_size
-        batch = (phase.batch_at or batch_at)(
-            split, key, state.step, batch_size=size, shard=shard, num_shards=num_shards
-        )
+        step = jnp.zeros_like(state.step) if overfit_batch else state.step
+        batch = (phase.batch_at or batch_at)(split, key, step, batch_size=size, shard=shard, num_shards=num_shards)
         return parallel.rows_over_batch(batch, layout)
 
     def parts(states: TrainState, done: int, count: int) -> Iterator[tuple[int, Any]]:
@@ -60,7 +63,7 @@ def _resident(split: Split, phase: Phase, layout: Layout) -> Source:
     return Source(_longest_chapter(phase), fetch, parts, streamed=False)
 
 
-def _streamed(split: Split, phase: Phase, layout: Layout) -> Source:
+def _streamed(split: Split, phase: Phase, layout: Layout, overfit_batch: bool) -> Source:
     """Each process reads the rows of its own devices alone."""
 
     def fetch(batches: Batch, state: TrainState, seed: Array, position: Array, shard: Array) -> Batch:
@@ -74,12 +77,14 @@ def _streamed(split: Split, phase: Phase, layout: Layout) -> Source:
         stream = streamed_batches(
             split,
             keys[own.seeds.start * each : own.seeds.stop * each],
-            done,
-            done + count,
+            0 if overfit_batch else done,
+            1 if overfit_batch else done + count,
             batch_size=phase.batch_size,
             shard=own.batch.start // len(own.batch),
             num_shards=layout.batch_parts // len(own.batch),
         )
+        if overfit_batch:
+            stream = itertools.repeat(next(stream))
         for start in range(done, done + count, length):
             batches = [next(stream) for _ in range(min(length, done + count - start))]
             # the last dispatch is masked; it is filled up so that its shape, and so its program, stays the same

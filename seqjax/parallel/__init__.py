@@ -1,7 +1,7 @@
 """One step on any number of devices and processes."""
 
 from seqjax.parallel.devices import SeedPlan, devices_of, seed_plan, use_deterministic_kernels, use_host_devices
-from seqjax.parallel.drivers import distribute, over_seeds
+from seqjax.parallel.drivers import Dispatch, distribute, over_seeds
 from seqjax.parallel.layout import (
     BATCH,
     SEED,
@@ -25,6 +25,7 @@ __all__ = [
     "BATCH",
     "SEED",
     "VIRTUAL_SHARDS",
+    "Dispatch",
     "Driver",
     "Layout",
     "Peers",

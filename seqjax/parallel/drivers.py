@@ -1,7 +1,7 @@
 """One chapter on a mesh: the same per-device function under `jit`, `pmap` or `shard_map`, on states of one shape."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,26 @@ from seqjax.errors import UsageError
 from seqjax.parallel.layout import BATCH, SEED, STREAMED, Layout
 
 
-def distribute(chapter: Callable[..., Any], layout: Layout, *, streamed: bool = False) -> Callable[..., Any]:
-    """`(states, active, count, source) -> (states, metrics)` from a per-device chapter; the states are donated.
+class Dispatch(NamedTuple):
+    """`(states, active, count, source) -> (states, metrics)`, by one program.
+
+    given: the program's arguments from those of a call; taken: the results of a call from the program's.
+    """
+
+    program: Any
+    given: Callable[..., tuple]
+    taken: Callable[[Any], Any] = lambda results: results
+
+    def __call__(self, states: PyTree, active: Array, count: Array, source: PyTree) -> Any:
+        return self.taken(self.program(*self.given(states, active, count, source)))
+
+    def compiled(self, states: PyTree, active: Array, count: Array, source: PyTree) -> jax.stages.Compiled:
+        """The program for such arguments, to look at; the states may be gone after it, as after a call."""
+        return self.program.lower(*self.given(states, active, count, source)).compile()
+
+
+def distribute(chapter: Callable[..., Any], layout: Layout, *, streamed: bool = False) -> Dispatch:
+    """The dispatch of a per-device chapter; the states are donated.
 
     States, `active` and metrics have the seeds first, as many as `layout.seeds_filled_up`; they lie on the devices by
     seeds. A chapter built with `layout.axis_name` is handed the number of its part of the batch.
@@ -34,16 +52,19 @@ def distribute(chapter: Callable[..., Any], layout: Layout, *, streamed: bool = 
     specs = (P(SEED), P(SEED), P(), P(BATCH), STREAMED if streamed else P())
     # check_vma=True would turn the pmean of local gradients into a sum
     mapped = jax.shard_map(per_device, mesh=layout.mesh, in_specs=specs, out_specs=P(SEED), check_vma=False)
-    jitted = jax.jit(mapped, donate_argnums=0)
-    return lambda states, active, count, source: jitted(states, active, count, numbers, source)
+    return Dispatch(jax.jit(mapped, donate_argnums=0), _with(numbers))
 
 
-def _jitted(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Callable[..., Any]:
+def _with(number: Array) -> Callable[..., tuple]:
+    """The arguments of a call with the number of a part of the batch, or those of all parts, among them."""
+    return lambda states, active, count, source: (states, active, count, number, source)
+
+
+def _jitted(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Dispatch:
     """Global arrays, for which the compiler finds the collectives."""
     number = jnp.int32(0)
     if layout.seed_parts == 1 and layout.batch_parts == 1:
-        single = jax.jit(chapter, donate_argnums=0)
-        return lambda states, active, count, source: single(states, active, count, number, source)
+        return Dispatch(jax.jit(chapter, donate_argnums=0), _with(number))
     parts = layout.seed_parts
 
     def whole(states: PyTree, active: Array, count: Array, source: PyTree) -> Any:
@@ -54,10 +75,11 @@ def _jitted(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Call
         beside = jax.vmap(chapter, in_axes=(0, 0, None, None, axis), spmd_axis_name=SEED)
         return _joined(beside(_split(states, parts), _split(active, parts), count, number, source))
 
-    return jax.jit(whole, donate_argnums=0, out_shardings=NamedSharding(layout.mesh, P(SEED)))
+    program = jax.jit(whole, donate_argnums=0, out_shardings=NamedSharding(layout.mesh, P(SEED)))
+    return Dispatch(program, lambda *arguments: arguments)
 
 
-def _pmapped(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Callable[..., Any]:
+def _pmapped(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Dispatch:
     devices = layout.mesh.devices.ravel().tolist()
     parts = layout.seed_parts
     if parts > 1 and layout.batch_parts > 1:
@@ -67,9 +89,11 @@ def _pmapped(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Cal
         numbers = jnp.arange(layout.batch_parts, dtype=jnp.int32)
         in_axes = (None, None, None, 0, axis)
         mapped = jax.pmap(chapter, BATCH, in_axes=in_axes, out_axes=None, devices=devices, donate_argnums=0)
-        return lambda states, active, count, source: mapped(
-            states, active, count, numbers, _split(source, len(devices), 2, to=0) if streamed else source
-        )
+
+        def over_batch(states: PyTree, active: Array, count: Array, source: PyTree) -> tuple:
+            return states, active, count, numbers, _split(source, len(devices), 2, to=0) if streamed else source
+
+        return Dispatch(mapped, over_batch)
     by_seed = NamedSharding(layout.mesh, P(SEED))
     number = jnp.int32(0)
     mapped = jax.pmap(chapter, SEED, in_axes=(0, 0, None, None, axis), out_axes=0, devices=devices, donate_argnums=0)
@@ -77,11 +101,11 @@ def _pmapped(chapter: Callable[..., Any], layout: Layout, streamed: bool) -> Cal
     split = jax.jit(lambda tree: _split(tree, parts), out_shardings=by_seed, donate_argnums=0)
     joined = jax.jit(_joined, out_shardings=by_seed, donate_argnums=0)
 
-    def dispatch(states: PyTree, active: Array, count: Array, source: PyTree) -> Any:
+    def over_seeds(states: PyTree, active: Array, count: Array, source: PyTree) -> tuple:
         own = _split(source, parts, 1, to=0) if streamed else source
-        return joined(mapped(split(states), _split(active, parts), count, number, own))
+        return split(states), _split(active, parts), count, number, own
 
-    return dispatch
+    return Dispatch(mapped, over_seeds, joined)
 
 
 def over_seeds(function: Callable[..., Any], layout: Layout, in_specs: PyTree, out_specs: PyTree) -> Callable[..., Any]:

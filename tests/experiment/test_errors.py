@@ -53,6 +53,7 @@ def assert_refused(result, *words, code=2):
         (["--steps", "99999999999"], ["steps", "99999999999"]),
         (["--batch-size", "0"], ["batch_size", "0"]),
         (["--chapter-steps", "0"], ["chapter_steps", "0"]),
+        (["--chapter-steps", "0", "--overfit-batch"], ["chapter_steps", "0"]),
         (["--chapter-steps", "20", "--log-every", "7"], ["--log-every 7", "20"]),
         (["--batch-size", "30", "--devices", "8"], ["30", "8 devices"]),
         (["--dataset", "no_such_data"], ["no_such_data", "digits"]),
@@ -143,7 +144,10 @@ def test_second_process_on_the_same_directory(capsys, run_dir):
     assert command(capsys, "--run-dir", run_dir, *QUICK)[0] == 0
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "figures", "flight", "metrics.jsonl", "receipt.json", ".seqjax-lock"])
+@pytest.mark.parametrize(
+    "name",
+    ["checkpoints", "figures", "flight", "metrics.jsonl", "receipt.json", ".seqjax-lock", "tensorboard"],
+)
 def test_what_lies_behind_a_link_in_a_run_directory_is_not_touched(name, capsys, run_dir, tmp_path):
     (run_dir / "receipt.json").unlink()
     there, outside = run_dir / name, tmp_path / "outside"
