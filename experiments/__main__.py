@@ -76,7 +76,12 @@ def main(args: list[str]) -> int:
     if args in (["-h"], ["--help"]):
         print("usage: python -m experiments            lists the experiments")
         print("       python -m experiments.NAME ...   runs one; --help after it tells its flags")
+        print("       python -m experiments export RUN_DIR OUTPUT   writes a run as StableHLO and safetensors")
         return 0
+    if args[:1] == ["export"]:
+        from seqjax.experiment.export import main as export
+
+        return export(args[1:])
     if args:
         print(
             f"experiments: {args[0]!r}: takes no arguments; run one with python -m experiments.NAME.", file=sys.stderr
