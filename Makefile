@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 RUN := .venv/bin/python
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-long torture fuzz test-debug test-slurm test-browser lint format clean
+.PHONY: demo test test-long torture fuzz test-debug test-slurm test-browser types lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
@@ -33,6 +33,14 @@ test-slurm: .venv/test
 
 test-browser: .venv/test
 	$(RUN) -m pytest -m browser -rs tests/results
+
+# basedpyright brings the Node.js that pyright runs on; basic checks, as pyproject.toml asks of pyright
+types: .venv/types
+	.venv/types/bin/basedpyright --level error
+
+.venv/types: .venv/test
+	$(RUN) -m venv .venv/types
+	.venv/types/bin/pip install -q basedpyright
 
 lint: .venv/test
 	.venv/bin/ruff check .

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from launch.__main__ import main as launch
@@ -17,6 +18,15 @@ LAUNCHES = [line.split("#")[0] for line in README.splitlines() if "python -m lau
 COMMANDS = [line.split("#")[0] for line in README.splitlines() if "-m experiments." in line]
 
 
+@pytest.fixture
+def unchecked():
+    """As a reader runs it: the shape of an export is of symbols, which are no `int`."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_python_blocks(block):
     exec(compile(block, "README.md", "exec"), {})
