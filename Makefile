@@ -7,7 +7,7 @@ OLDEST ?= python3.11
 NEWEST ?= python3.12
 RAW := $(abspath ../shared/data)
 
-.PHONY: demo test test-newest test-long torture fuzz test-debug test-slurm test-browser drift lint format clean
+.PHONY: demo test test-newest test-long torture fuzz test-debug test-slurm test-browser drift types lint format clean
 
 demo: .venv/demo
 	$(RUN) -m experiments.autoencoder
@@ -42,6 +42,14 @@ test-browser: .venv/test
 # the smoke run of every experiment under the oldest and the newest supported JAX
 drift: .venv-oldest/test .venv-newest/test
 	.venv-oldest/bin/python -m results drift .venv-oldest/bin/python .venv-newest/bin/python
+
+# basedpyright brings the Node.js that pyright runs on; basic checks, as pyproject.toml asks of pyright
+types: .venv/types
+	.venv/types/bin/basedpyright --level error
+
+.venv/types: .venv/test
+	$(RUN) -m venv .venv/types
+	.venv/types/bin/pip install -q basedpyright
 
 lint: .venv/test
 	.venv/bin/ruff check .

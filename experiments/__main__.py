@@ -104,12 +104,17 @@ def main(args: list[str]) -> int:
         print("usage: python -m experiments            lists the experiments")
         print("       python -m experiments new NAME   writes an experiment that runs, and its test, to begin with")
         print("       python -m experiments.NAME ...   runs one; --help after it tells its flags")
+        print("       python -m experiments export RUN_DIR OUTPUT   writes a run as StableHLO and safetensors")
         return 0
     if args[:1] == ["new"]:
         return new(args[1:])
+    if args[:1] == ["export"]:
+        from seqjax.experiment.export import main as export
+
+        return export(args[1:])
     if args:
         print(
-            f"experiments: {args[0]!r}: is neither new nor a flag; run one with python -m experiments.NAME.",
+            f"experiments: {args[0]!r}: is neither new nor export nor a flag; run one with python -m experiments.NAME.",
             file=sys.stderr,
         )
         return 2

@@ -141,7 +141,7 @@ def build(config: Config) -> Experiment:
     encode = functools.partial(model.apply, method="encode")
 
     def flat(batch):
-        return batch["x"].reshape(len(batch["x"]), -1)
+        return batch["x"].reshape(batch["x"].shape[0], -1)
 
     def predictions(outputs):
         return jax.nn.sigmoid(outputs) if config.output == "sigmoid" else outputs

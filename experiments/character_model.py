@@ -203,7 +203,7 @@ def build(config: Config) -> Experiment:
 
     def logits(params, x):
         """Of the character after each, `[B T V]`, from symbols `[B T]`."""
-        return read(params, carry_of(params, len(x)), x)[1]
+        return read(params, carry_of(params, x.shape[0]), x)[1]
 
     def figures(state, data, key, metrics):
         x, target = looked_at(data)

@@ -193,7 +193,7 @@ def build(config: Config) -> Experiment:
 
     def generated(params, extra, key, label):
         """An image for each label (which only a generator with a condition looks at), of the state `extra` is from."""
-        z = latent_vectors(key, jnp.arange(len(label)), config.latent_size)
+        z = latent_vectors(key, jnp.arange(label.shape[0]), config.latent_size)
         return generator.apply({**params["generator"], **extra["generator"]}, z, label)
 
     @jax.jit

@@ -64,7 +64,7 @@ def build(config: Config) -> Experiment:
         return starting_at(model.init(key, jnp.zeros((1, num_values))), mean)
 
     def flat(batch):
-        return batch["x"].reshape(len(batch["x"]), -1)
+        return batch["x"].reshape(batch["x"].shape[0], -1)
 
     def loss(params, batch, key, state):
         error = losses.squared_error(model.apply(params, flat(batch))[0], flat(batch))

@@ -87,6 +87,14 @@ def gradient_penalty(
     apart: no batch statistics. Where the gradient is exactly zero the penalty is 1 and has no gradient itself.
     A row may have any axes, such as those of a series [B T D]; its norm is over all of them.
     Source: Gulrajani et al. (2017), equation 3; their weight is 10.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import gradient_penalty
+        >>> real, fake = jnp.ones((2, 2)), jnp.zeros((2, 2))
+        >>> print(gradient_penalty(lambda x: 3 * x[:, 0], real, fake, jax.random.key(0), jnp.arange(2)))  # (3 - 1)^2
+        [4. 4.]
     """
     shape = (1,) * (real.ndim - 1)
     share = noise.per_example(lambda k: jax.random.uniform(k, shape, real.dtype), key, index)

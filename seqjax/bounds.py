@@ -21,6 +21,12 @@ def evidence_lower_bound(
 
     A bound of log p(x) for `beta` of 1 and more. Source: Kingma & Welling 2014, equation 3; Higgins et al. 2017 for
     `beta`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import evidence_lower_bound
+        >>> print(evidence_lower_bound(jnp.asarray([-3.0, -2.0]), jnp.asarray([1.0, 0.5]), beta=2.0))
+        [-5. -3.]
     """
     return log_likelihood - beta * kl
 
@@ -35,6 +41,12 @@ def free_bits(
         `nats`, and as `nats` for every example where it is not. The mean over the examples of both is at least
         `nats * Z`; that of "batch" is the lesser one. "batch" depends on which examples share a batch, and on devices
         that share one it needs their `axis_name`, without which each looks at its own share.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import free_bits
+        >>> print(free_bits(jnp.asarray([[0.1, 2.0], [0.7, 0.0]]), nats=0.5))
+        [2.5 1.2]
     """
     require(nats >= 0, "free_bits", nats, "nats, 0 or more")
     if over == "example":
@@ -49,6 +61,12 @@ def importance_weighted_bound(log_weights: Float[Array, "B K"]) -> Float[Array, 
     """log of the mean of K weights: between the evidence lower bound, which K = 1 is, and log p(x).
 
     Source: Burda, Grosse & Salakhutdinov 2016, equation 8. Its gradient weighs each draw by its share of the weights.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import importance_weighted_bound
+        >>> print(importance_weighted_bound(jnp.log(jnp.asarray([[1.0, 3.0], [2.0, 2.0]]))).round(4))  # log 2
+        [0.6931 0.6931]
     """
     return jax.nn.logsumexp(log_weights, axis=1) - math.log(log_weights.shape[1])
 

@@ -60,6 +60,13 @@ def gaussian_negative_log_likelihood(
     """-log p(targets) under Gaussians about the predicted means, as a loss: see `gaussian_log_density`.
 
     log_stddev: learned with the means, or a constant; with a constant this is the squared error, scaled and shifted.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import gaussian_negative_log_likelihood
+        >>> nats = gaussian_negative_log_likelihood(jnp.zeros((1, 2)), jnp.ones((1, 2)), log_stddev=jnp.zeros((1, 1)))
+        >>> print(nats.round(4))  # 1 + log(2 pi)
+        [2.8379]
     """
     return -gaussian_log_density(targets, means, log_stddev, mask=mask)
 
@@ -100,7 +107,14 @@ def gaussian_kl(
 def kl_to_standard_normal(
     mean: Float[Array, "B ..."], log_stddev: Float[Array, "B ..."], *, mask: Bool[Array, "B ..."] | None = None
 ) -> Float[Array, "B"]:
-    """KL(N(mean, stddev^2) || N(0, 1)), summed over the values of each example (Kingma & Welling 2014, appendix B)."""
+    """KL(N(mean, stddev^2) || N(0, 1)), summed over the values of each example (Kingma & Welling 2014, appendix B).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import kl_to_standard_normal
+        >>> print(kl_to_standard_normal(jnp.asarray([[0.0, 0.0], [1.0, 2.0]]), jnp.zeros((2, 2))))
+        [0.  2.5]
+    """
     return gaussian_kl(mean, log_stddev, jnp.zeros_like(mean), jnp.zeros_like(log_stddev), mask=mask)
 
 

@@ -20,6 +20,12 @@ def squared_error(
     """Summed squared difference of each example.
 
     mask: the values that count, over the leading axes; neither value nor gradient depends on what the others hold.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import squared_error
+        >>> print(squared_error(jnp.asarray([[1.0, 2.0], [0.0, 0.0]]), jnp.asarray([[0.0, 0.0], [3.0, 0.0]])))
+        [5. 9.]
     """
     if mask is not None:
         mask = mask.reshape(mask.shape + (1,) * (predictions.ndim - mask.ndim))
@@ -48,6 +54,13 @@ def bernoulli_cross_entropy(
     """-log p(targets) in nats under independent Bernoulli variables, targets in [0, 1]; finite for finite logits.
 
     mask: the values that count, over the leading axes; neither value nor gradient depends on what the others hold.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import bernoulli_cross_entropy
+        >>> nats = bernoulli_cross_entropy(jnp.zeros((2, 3)), jnp.asarray([[1.0, 0.0, 1.0], [0.5, 0.5, 0.5]]))
+        >>> print(nats.round(4))  # 3 log 2
+        [2.0794 2.0794]
     """
     if mask is not None:
         mask = mask.reshape(mask.shape + (1,) * (logits.ndim - mask.ndim))
@@ -63,6 +76,14 @@ def categorical_cross_entropy(
     """-log p(targets) in nats, targets from 0 to V - 1, summed over the example's steps.
 
     mask: the steps that count; neither value nor gradient depends on what the others hold.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import categorical_cross_entropy
+        >>> logits, targets = jnp.zeros((2, 3, 4)), jnp.asarray([[0, 1, 2], [3, 3, 3]])
+        >>> mask = jnp.asarray([[True, True, True], [True, False, False]])
+        >>> print(categorical_cross_entropy(logits, targets, mask=mask).round(4))  # 3 log 4 and log 4
+        [4.1589 1.3863]
     """
     if mask is not None:
         logits = jnp.where(mask[..., None], logits, 0)
@@ -90,6 +111,13 @@ def contractive_penalty(
 
     `encode` must treat examples apart: then one backward pass for each of the Z units gives that unit's row of every
     example's Jacobian at once.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import contractive_penalty
+        >>> kernel = jnp.asarray([[1.0, 2.0], [0.0, 3.0]])
+        >>> print(contractive_penalty(lambda x: x @ kernel, jnp.ones((2, 2))))
+        [14. 14.]
     """
     code, backward = jax.vjp(encode, x)
     units = jnp.eye(code.shape[1], dtype=code.dtype)

@@ -22,6 +22,12 @@ class Split(NamedTuple):
 
     `x` is always there. `label`, `length` (valid time steps) and `mask` (observed values) where the data have them.
     Fields of dtype uint8 are intensities: a batch holds them as float32 in [0, 1].
+
+    Examples:
+        >>> import numpy as np
+        >>> from seqjax import Split
+        >>> Split({"x": np.zeros((5, 2)), "label": np.arange(5)}).num_examples
+        5
     """
 
     fields: dict[str, Array]

@@ -61,7 +61,17 @@ def batch_at(
     shard: Int[ArrayLike, ""] = 0,
     num_shards: int = 1,
 ) -> Batch:
-    """Batch `step`, or one shard of it: every field [B ...] and `index` [B], the rows of the split it is made of."""
+    """Batch `step`, or one shard of it: every field [B ...] and `index` [B], the rows of the split it is made of.
+
+    Examples:
+        >>> import jax
+        >>> import numpy as np
+        >>> from seqjax import Split, batch_at
+        >>> split, key = Split({"x": np.arange(6.0)}), jax.random.key(0)
+        >>> batches = [batch_at(split, key, step, batch_size=3) for step in range(2)]
+        >>> sorted(float(x) for batch in batches for x in batch["x"])  # an epoch visits each row once
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    """
     rows = row_indices(
         key, step, batch_size=batch_size, num_examples=split.num_examples, shard=shard, num_shards=num_shards
     )

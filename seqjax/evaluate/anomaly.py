@@ -19,6 +19,12 @@ def auroc(scores: Float[np.ndarray, "N"], anomalous: Bool[np.ndarray, "N"]) -> f
     """The probability that an anomaly scores above a normal example, ties by half: 0.5 for whoever knows nothing.
 
     NaN where a score is not finite. Raises DataError unless there are both anomalies and normal examples.
+
+    Examples:
+        >>> import numpy as np
+        >>> from seqjax import auroc
+        >>> auroc(np.asarray([0.1, 0.4, 0.3, 0.9]), np.asarray([False, False, True, True]))
+        0.75
     """
     from sklearn.metrics import roc_auc_score
 

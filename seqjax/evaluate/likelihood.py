@@ -61,7 +61,14 @@ def _log_sum_of_weights(
 
 
 def bits_per_dimension(nats: float, num_values: int) -> float:
-    """The same cost in bits for each value of an example. Of a density, relative to the unit of the values."""
+    """The same cost in bits for each value of an example. Of a density, relative to the unit of the values.
+
+    Examples:
+        >>> import math
+        >>> from seqjax import bits_per_dimension
+        >>> bits_per_dimension(784 * math.log(2), 784)
+        1.0
+    """
     return nats / (num_values * math.log(2))
 
 

@@ -37,6 +37,20 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
 
     The experiment module is imported from the checkout that runs this, and its data are loaded.
     Raises UsageError for what is no run directory, and CheckpointError when no checkpoint can be trusted.
+
+    Examples:
+        >>> import seqjax
+        >>> from pathlib import Path
+        >>> from experiments.linear_autoencoder import Config, build
+        >>> from seqjax.experiment import Options, run
+        >>> config = Config(steps=20, chapter_steps=20, batch_size=64)
+        >>> receipt = run(config, build, Options(run_dir=Path("runs/example"), seeds=1))  # doctest: +ELLIPSIS
+        train  step 20/20  ...
+        receipt  runs/example/receipt.json
+        >>> loaded = seqjax.load("runs/example")
+        >>> x = loaded.experiment.data.test.fields["x"]
+        >>> print(loaded.functions["encode"](x[:2]).shape)
+        (2, 10)
     """
     run_dir = Path(run_dir)
     description = rundir.read_description(run_dir)

@@ -32,6 +32,16 @@ class Autoencoder(nn.Module):
     kernel_init: of all kernels.
     active_units: how many of an example's code units stay, the largest (Makhzani & Frey 2013); `None` keeps all.
     Products are taken in `dtype` (`None`: that of input and weights); weights, code and output are at least float32.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import Autoencoder
+        >>> model, x = Autoencoder((6, 4, 2)), jnp.ones((3, 6))
+        >>> params = jax.jit(model.init)(jax.random.key(0), x)
+        >>> outputs, code = model.apply(params, x)
+        >>> print(outputs.shape, code.shape, model.apply(params, x, method="encode").shape)
+        (3, 6) (3, 2) (3, 2)
     """
 
     sizes: tuple[int, ...]

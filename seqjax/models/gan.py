@@ -30,6 +30,14 @@ class Generator(nn.Module):
     batch_norm: normalise each hidden layer over the batch before its activation (Ioffe & Szegedy 2015), with averages
         of decay 0.95 for use outside training. Rows then depend on the batch they are made in.
     num_classes: 0, or how many labels there are to be told which class to make.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import Generator
+        >>> model, z = Generator((8, 6), output="sigmoid"), jnp.zeros((3, 2))
+        >>> print(model.apply(model.init(jax.random.key(0), z), z)[0])
+        [0.5 0.5 0.5 0.5 0.5 0.5]
     """
 
     sizes: tuple[int, ...]
@@ -109,6 +117,14 @@ class Critic(nn.Module):
         step (Miyato et al. 2018, algorithm 1), so that with a 1-Lipschitz activation the critic is 1-Lipschitz too.
     num_classes: 0, or how many labels there are; `conditioning` on them as further inputs, or by the inner product of
         the last hidden layer with the class's own vector (Miyato & Koyama 2018, equation 4).
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import Critic
+        >>> model, x = Critic((8,)), jnp.zeros((3, 6))
+        >>> print(model.apply(model.init(jax.random.key(0), x), x))
+        [0. 0. 0.]
     """
 
     hidden: tuple[int, ...]

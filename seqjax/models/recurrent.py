@@ -36,6 +36,15 @@ class RNN(nn.Module):
     an LSTM `(h, c)`.
 
     Params: for each layer and direction the cell's own, under `layer_0_forward`, `layer_0_backward`, ...
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import RNN, lstm
+        >>> model, xs = RNN(lstm, 5, num_layers=2, bidirectional=True), jnp.ones((2, 4, 3))
+        >>> params = jax.jit(model.init)(jax.random.key(0), xs)
+        >>> print(jax.jit(model.apply)(params, xs, seq_lengths=jnp.asarray([4, 2])).shape)
+        (2, 4, 10)
     """
 
     cell: Callable[[int], Cell]

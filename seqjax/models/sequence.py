@@ -39,6 +39,16 @@ class SequenceModel(nn.Module):
 
     Params: `RNN`'s own under `recurrence`, and `readout` with `kernel [H V]` and `bias [V]`; H is P
     where the cell projects to P.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import SequenceModel, gru
+        >>> model, xs = SequenceModel(gru, hidden_size=5, output_size=7), jnp.ones((2, 4, 3))
+        >>> params = jax.jit(model.init)(jax.random.key(0), xs)
+        >>> carry, ys = model.apply(params, xs, return_carry=True)
+        >>> print(ys.shape)
+        (2, 4, 7)
     """
 
     cell: Callable[[int], Cell]

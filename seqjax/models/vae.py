@@ -135,6 +135,18 @@ class VAE(nn.Module):
     A condition `[B C]`, such as a label one-hot, is read by every q and p beside its own input.
 
     Params: `q_0`, `q_1`, ... and `p_0` (the likelihood), `p_1`, ...; kernels Glorot-uniform, biases 0.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import VAE, evidence_lower_bound
+        >>> model, x = VAE(6, hidden=((4,),), latent_sizes=(2,)), jnp.ones((3, 6))
+        >>> epsilon = (jax.random.normal(jax.random.key(1), (3, 8, 2)),)  # 8 draws of each example
+        >>> params = jax.jit(model.init)(jax.random.key(0), x, epsilon)
+        >>> draws = jax.jit(model.apply)(params, x, epsilon)
+        >>> bound = evidence_lower_bound(draws.log_likelihood.mean(axis=1), draws.kl_of_units.sum(axis=1))
+        >>> print(bound.shape, bool((bound < 0).all()))
+        (3,) True
     """
 
     num_values: int

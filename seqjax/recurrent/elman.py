@@ -46,6 +46,18 @@ def elman(
         keep the dtype of the weights.
 
     Raises `UsageError` on unknown weight names and on wrong shapes. Source: Elman, "Finding structure in time" (1990).
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import elman
+        >>> cell = elman(5)
+        >>> params = cell.init(jax.random.key(0), 3)
+        >>> params["recurrent_kernel"].shape
+        (5, 5)
+        >>> carry, y = cell.step(params, cell.initial_carry(params, 2), jnp.ones((2, 3)))
+        >>> y.shape
+        (2, 5)
     """
     require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
 

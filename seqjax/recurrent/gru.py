@@ -50,6 +50,18 @@ def gru(
 
     Raises `UsageError` on unknown weight names and on wrong shapes.
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), eqs. 5-8, where z is 1 - z.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import gru
+        >>> cell = gru(5)
+        >>> params = cell.init(jax.random.key(0), 3)
+        >>> params["recurrent_kernel"].shape
+        (5, 15)
+        >>> carry, y = cell.step(params, cell.initial_carry(params, 2), jnp.ones((2, 3)))
+        >>> y.shape
+        (2, 5)
     """
     require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
     gates_size = 2 * hidden_size

@@ -25,6 +25,15 @@ def output_head(
 
     Params: `kernel [H V]`, `bias [V]`. Raises `UsageError` on unknown weight names and on wrong shapes.
     Source: Elman (1990).
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import output_head
+        >>> head = output_head(2)
+        >>> params = head.init(jax.random.key(0), 3)
+        >>> print(head.apply(params, jnp.zeros((4, 7, 3))).shape)
+        (4, 7, 2)
     """
 
     def init(key: Key, hidden_size: int) -> Params:

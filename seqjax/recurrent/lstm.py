@@ -74,6 +74,18 @@ def lstm(
 
     Raises `UsageError` on unknown weight names and on wrong shapes.
     Source: Hochreiter & Schmidhuber (1997); the projection: Sak, Senior & Beaufays (2014).
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import lstm
+        >>> cell = lstm(5)
+        >>> params = cell.init(jax.random.key(0), 3)
+        >>> params["recurrent_kernel"].shape
+        (5, 20)
+        >>> carry, y = cell.step(params, cell.initial_carry(params, 2), jnp.ones((2, 3)))
+        >>> y.shape
+        (2, 5)
     """
     require(hidden_size >= 1, "hidden_size", hidden_size, "at least 1")
     require(projection_size is None or projection_size >= 1, "projection_size", projection_size, "at least 1")

@@ -34,6 +34,16 @@ def sweep(
         beside inputs and outputs grows with sqrt(T).
 
     Raises `UsageError` also for a cell without a hand-written rule, and in forward mode.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import lstm, sweep
+        >>> cell = lstm(5)
+        >>> params = cell.init(jax.random.key(0), 3)
+        >>> carry, ys = sweep(cell, params, jnp.ones((2, 4, 3)), lengths=jnp.asarray([4, 1]))
+        >>> print(ys.shape, jnp.abs(ys[1, 1:]).sum())
+        (2, 4, 5) 0.0
     """
     if not isinstance(cell, Cell) or cell.sweep is None:
         raise UsageError("cell: found one without a hand-written `sweep`, expected elman, lstm or gru; use `unroll`")

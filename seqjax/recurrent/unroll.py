@@ -38,6 +38,16 @@ def unroll(
 
     Raises `UsageError` on a wrong rank or shape, on lengths outside 0 to T (where they are not traced) and on a carry
     of another structure, shape or dtype than the step's.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import unroll
+        >>> def leaky_sum(params, carry, x):
+        ...     carry = params["kept"] * carry + x
+        ...     return carry, carry
+        >>> carry, ys = unroll(leaky_sum, {"kept": jnp.asarray(0.5)}, jnp.ones((1, 3, 1)), jnp.zeros((1, 1)))
+        >>> print(ys[:, :, 0])
+        [[1.   1.5  1.75]]
     """
     step = cell.step if isinstance(cell, Cell) else cell
     steps, carry, fresh = sequence(

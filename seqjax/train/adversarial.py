@@ -26,6 +26,15 @@ class Player(NamedTuple):
     updates: how many it makes in a step.
     project: `params -> params`, after each update; the clipping of a Wasserstein critic's weights.
     ema_decay: keeps a moving average of its parameters, one step at a time (see `averaged`).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from seqjax import Aux, Player
+        >>> def loss(params, batch, key, state, *, axis_name):
+        ...     return batch["x"] * params * state.params["critic"], Aux({})
+        >>> Player(loss, lambda key: jnp.ones(()), optax.sgd(0.1), updates=2).updates
+        2
     """
 
     loss: AdversarialLoss
@@ -59,6 +68,21 @@ def adversarial(
     A step in which any player's loss, gradient or new parameters are not finite leaves all players as they were, and is
     counted in `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a batch that cannot be
     dealt out.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from seqjax import Aux, Player, adversarial
+        >>> def player(other, sign):
+        ...     def loss(params, batch, key, state, *, axis_name):
+        ...         return sign * batch["x"] * params * state.params[other], Aux({})
+        ...
+        ...     return Player(loss, lambda key: jnp.ones(()), optax.sgd(0.5))
+        >>> learner = adversarial({"critic": player("generator", -1), "generator": player("critic", 1)})
+        >>> state, metrics = learner.step(learner.init(jax.random.key(0)), {"x": jnp.ones(4), "index": jnp.arange(4)})
+        >>> print(state.params["critic"], state.params["generator"])  # 1 + 0.5, and then 1 - 0.5 * 1.5
+        1.5 0.25
     """
     require(len(players) >= 1, "players", list(players), "at least one")
     for name, player in players.items():

@@ -17,6 +17,17 @@ class Aux(NamedTuple):
 
     terms: each named term of the loss, one value per example.
     extra: entries of `state.extra` that this step replaces (a recurrent carry, batch statistics).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from seqjax import Aux, squared_error
+        >>> def loss(params, batch, key, state):
+        ...     error = squared_error(batch["x"] @ params["w"], batch["y"])
+        ...     return error, Aux({"error": error})
+        >>> batch = {"x": jnp.ones((2, 3)), "y": jnp.zeros((2, 1))}
+        >>> values, aux = loss({"w": jnp.ones((3, 1))}, batch, None, None)
+        >>> print(values, sorted(aux.terms))
+        [9. 9.] ['error']
     """
 
     terms: dict[str, Float[Array, "B"]]
@@ -144,5 +155,20 @@ def averaged(state: TrainState) -> TrainState:
 
 
 def make_train_step(learner: Learner) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The learner's step on its own, jitted, the state donated."""
+    """The learner's step on its own, jitted, the state donated.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from seqjax import Aux, make_train_step, minimise, squared_error
+        >>> def loss(params, batch, key, state):
+        ...     return squared_error(batch["x"] * params["w"], batch["y"]), Aux({})
+        >>> learner = minimise(loss, lambda key: {"w": jnp.zeros(())}, optax.sgd(0.1))
+        >>> step = make_train_step(learner)
+        >>> batch = {"x": jnp.ones((4, 1)), "y": jnp.full((4, 1), 3.0), "index": jnp.arange(4)}
+        >>> state, metrics = step(learner.init(jax.random.key(0)), batch)
+        >>> print(int(state.step), metrics["loss"])
+        1 9.0
+    """
     return jax.jit(learner.step, donate_argnums=0)

@@ -36,6 +36,21 @@ def minimise(
     A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
     `state.extra["skipped"]`: in all, in a row, and in the longest row. One whose update alone is not finite leaves the
     parameters, and is counted, too.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from seqjax import Aux, make_train_step, minimise, squared_error
+        >>> def loss(params, batch, key, state):
+        ...     return squared_error(batch["x"] * params["w"], batch["y"]), Aux({})
+        >>> learner = minimise(loss, lambda key: {"w": jnp.zeros(())}, optax.sgd(0.1))
+        >>> state, step = learner.init(jax.random.key(0)), make_train_step(learner)
+        >>> batch = {"x": jnp.ones((4, 1)), "y": jnp.full((4, 1), 3.0), "index": jnp.arange(4)}
+        >>> for _ in range(50):
+        ...     state, metrics = step(state, batch)
+        >>> print(f"{state.params['w']:.3f}", sorted(metrics))
+        3.000 ['gradient_norm', 'loss']
     """
 
     require(accumulate >= 1, "accumulate", accumulate, "at least 1")

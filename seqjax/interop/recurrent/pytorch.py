@@ -37,6 +37,16 @@ def from_pytorch(state_dict: Mapping[str, Any], like: Weights, *, prefix: str = 
     without biases (`bias=False`) gets zeros.
 
     Raises `UsageError` on missing and unknown names and on wrong shapes, such as those of another kind of cell.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import RNN, from_pytorch, gru, to_pytorch
+        >>> params = RNN(gru, 5).init(jax.random.key(0), jnp.ones((1, 1, 3)))["params"]
+        >>> arrays = to_pytorch(params)  # as those of torch.nn.GRU(3, 5).state_dict()
+        >>> again = from_pytorch(arrays, like=params)
+        >>> bool(jnp.allclose(again["layer_0_forward"]["input_kernel"], params["layer_0_forward"]["input_kernel"]))
+        True
     """
     arrays = {name: np.asarray(value) for name, value in state_dict.items() if name.startswith(prefix)}
     layers, converted, unused = stack_of(like), [], set(arrays)
@@ -67,7 +77,16 @@ def from_pytorch(state_dict: Mapping[str, Any], like: Weights, *, prefix: str = 
 
 
 def to_pytorch(params: Weights, *, prefix: str = "") -> dict[str, np.ndarray]:
-    """NumPy arrays by the names of a `state_dict`; where PyTorch adds two biases, the second is zero."""
+    """NumPy arrays by the names of a `state_dict`; where PyTorch adds two biases, the second is zero.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from seqjax import RNN, gru, to_pytorch
+        >>> params = RNN(gru, 5).init(jax.random.key(0), jnp.ones((1, 1, 3)))["params"]
+        >>> {name: array.shape for name, array in to_pytorch(params).items()}
+        {'weight_ih_l0': (15, 3), 'weight_hh_l0': (15, 5), 'bias_ih_l0': (15,), 'bias_hh_l0': (15,)}
+    """
     state_dict = {}
     for layer in stack_of(params):
         shapes = torch_shapes(layer)
