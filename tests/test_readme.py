@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 
 import jax
-import numpy as np
 import jaxtyping
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
