@@ -14,16 +14,23 @@ from seqjax.types import Experiment
 
 
 def first_chapter(
-    experiment: Experiment, steps: int, *, seeds: int = 1, devices: int = 1, seed_plan: train.SeedPlan | None = None
+    experiment: Experiment,
+    steps: int,
+    *,
+    seeds: int = 1,
+    devices: int = 1,
+    seed_plan: train.SeedPlan | None = None,
+    stream: bool = False,
 ) -> Callable[[], None]:
     """`run()` trains the first phase for so many steps more and returns when they are done; the first call compiles.
 
     seed_plan: default that of a run on these devices.
+    stream: read the rows from the host, chapter by chapter the same ones.
     """
     (phase, *_) = experiment.phases
     plan = make_plan(Options(seeds=seeds, devices=devices))
     layout = layout_of(plan)
-    source = make_source(experiment.data.train, phase, layout, stream=False)
+    source = make_source(experiment.data.train, phase, layout, stream=stream)
     chapter = train.make_chapter(
         phase.learner,
         source.fetch,
@@ -33,14 +40,14 @@ def first_chapter(
         shards=layout.shards,
         most_skipped=10,
     )
-    dispatch = parallel.distribute(chapter, layout, streamed=False)
+    dispatch = parallel.distribute(chapter, layout, streamed=source.streamed)
     run = on_mesh(start_phase(experiment, 0, range(seeds), None), layout)
     states = run.states
 
     def trained() -> None:
         nonlocal states
-        ((_, part),) = source.parts(states, 0, steps)
-        states, _ = dispatch(states, run.active, jnp.int32(steps), part)
+        for start, part in source.parts(states, 0, steps):
+            states, _ = dispatch(states, run.active, jnp.int32(min(source.length, steps - start)), part)
         jax.block_until_ready(states)
 
     return trained
