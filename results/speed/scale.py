@@ -110,7 +110,10 @@ def within_memory(path: Path, steps: int) -> dict[str, Any]:
 
 
 def chapter_within_memory(path: Path, steps: int) -> dict[str, Any]:
-    first_chapter(autoencoder.build(config_of(images(path.parent / "small", ROWS), 256, steps)), steps, stream=True)()
+    # what compiling takes is not what training takes
+    small = path.parent / "small"
+    small.mkdir()
+    first_chapter(autoencoder.build(config_of(images(small, ROWS), 256, steps)), steps, stream=True)()
     (held,) = (int(kib) * 1024 for kib in re.findall(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text()))
     resource.setrlimit(resource.RLIMIT_DATA, (held + LIMIT, held + LIMIT))
     try:
@@ -158,7 +161,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of scale.json and .md")
     options = parser.parse_args(arguments)
     if options.within_memory is not None:
-        (options.within_memory.parent / "small").mkdir(exist_ok=True)
         print(json.dumps(chapter_within_memory(options.within_memory, options.steps)))
         return
     use_host_devices(max(options.devices))
