@@ -7,6 +7,7 @@ import pytest
 
 from seqjax import losses, train
 from seqjax.errors import UsageError
+from seqjax.train.learner import all_finite
 from seqjax.types import Batch
 
 SPLIT = problems.split()
@@ -149,6 +150,18 @@ def test_moving_average_follows_the_recursion():
     np.testing.assert_array_equal(train.averaged(state).params["w"], state.extra["ema"]["w"])
     plain = learner().init(jax.random.key(0))
     assert train.averaged(plain).params is plain.params
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_one_value_that_is_not_finite_is_found_wherever_it_stands(value, dtype):
+    found = jax.jit(all_finite)
+    for size in (1, 7, 1000):
+        tree = {"count": jnp.int32(-3), "none": jnp.zeros((0, 2)), "values": jnp.linspace(-1e30, 2, size, dtype=dtype)}
+        assert found(tree)
+        for place in (0, size // 2, size - 1):
+            assert not found(tree | {"values": tree["values"].at[place].set(value)})
+    assert all_finite({})
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():

@@ -31,7 +31,7 @@ from seqjax.experiment.progress import say, show_table, silent
 from seqjax.experiment.replay import replay
 from seqjax.experiment.session import Session, make_plan, make_session, signals_raise, stop_signals
 from seqjax.experiment.together import met, starts_others, told
-from seqjax.experiment.track import UNTRACKED, left_behind, opened, tracking
+from seqjax.experiment.track import NAME, PATIENCE, UNTRACKED, left_behind, opened, tracking
 from seqjax.parallel import Peers
 from seqjax.parallel.watch import Watch
 from seqjax.receipt import code_sha256, device_name, peak_bytes, read_receipt, summary, versions
@@ -76,8 +76,8 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
         code = told(error, file.stem, peers, watch)
     if watch is not None:
         watch.leave(code)
-    if left_behind():
-        # all is written; W&B would be waited for in vain
+    # a run that is done has waited already
+    if left_behind(0.0 if code == 0 else PATIENCE):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -195,8 +195,8 @@ def run(
         if options.track is not None and peers.is_first:
             sink = functools.partial(opened, options.track, run_dir, description)
             names = [phase.name for phase in experiment.phases]
-            track = tracked.enter_context(tracking(f"--track {options.track}", sink, names, plan.seed_range))
-            track.lines(rundir.read_metrics(run_dir))
+            shown = tracking(NAME + options.track, sink, names, plan.seed_range, earlier=rundir.read_metrics(run_dir))
+            track = tracked.enter_context(shown)
             session = session._replace(track=track.lines)
         _moved(watch, True)()
         trained = train_phases(session, start)

@@ -41,9 +41,9 @@ class Options:
     plan: bool = False
     """Only say what the run would take, measured on a few steps that are thrown away; nothing is written."""
     overfit_batch: bool = False
-    """See one batch at every step, and say whether its loss falls: a check before a real run, not measured further."""
+    """Train on one batch, the same at every step, and only say whether its loss falls: a check before a real run."""
     track: Tracker | None = None
-    """Show metrics and figures to TensorBoard or, offline unless WANDB_MODE says otherwise, to W&B as well."""
+    """Also show metrics and figures in TensorBoard, or in W&B: offline, unless WANDB_MODE says otherwise."""
     smoke: bool = False
     """A run of seconds on embedded data instead of the full one; other flags given beside it count."""
     stream: bool = False

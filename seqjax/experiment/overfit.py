@@ -14,13 +14,15 @@ LINES = 20  # of metrics at least, where there are as many steps: the first has 
 
 
 def overfitting(experiment: Experiment) -> Experiment:
-    """The experiment without early stopping: validation gets worse while one batch is learned by heart.
+    """The experiment in which no seed stops early: validation gets worse while one batch is learned by heart.
 
     Raises UsageError where no phase has steps between which a loss can fall.
     """
     if max(phase.steps for phase in experiment.phases) < 2:
         raise UsageError("--overfit-batch: no phase has two steps, for a loss to fall between.\nAsk for more --steps.")
-    return experiment._replace(phases=tuple(phase._replace(patience=None) for phase in experiment.phases))
+    return experiment._replace(
+        phases=tuple(phase._replace(patience=None, finished=None) for phase in experiment.phases)
+    )
 
 
 def log_window(phases: Sequence[Phase]) -> int:

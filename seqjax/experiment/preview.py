@@ -33,11 +33,11 @@ class Preview(NamedTuple):
 
     parts: parameters of one seed, by the part of the learner. flops: of the matrix products of a step of one seed, two
         for each multiplication with its addition; `None` where they cannot be counted.
-    state, data: of the arrays that train, and of those that are read. memory: the most that the program holds, the
-        state and the data among it.
-    compile_s: of the chapter and of what is decided after it. step_s: of a step, chapter_s: of what follows each
-        chapter (validation), refresh_s: of each refresh. train_s: of all steps and all that follows them, if no seed
-        stops early, without what the phase enters with.
+    state, data: of the arrays that train, and of those that are read. memory: the most at one time, in training or in
+        validation, the state and the data among it; `None` where it is not known.
+    compile_s: of both programs. step_s: of a step, chapter_s: of what follows each chapter (validation), refresh_s: of
+        each refresh. train_s: of all steps and all that follows them, if no seed stops early, without what the phase
+        enters with.
     """
 
     name: str
@@ -65,8 +65,12 @@ def previews(session: Session) -> list[Preview]:
 
 
 def planned(experiment: Experiment, **options: Any) -> Session:
-    """A session whose run lives nowhere. options: as of `make_session`."""
-    return make_session(experiment, run_dir=Path(), reporter=silent, **options)
+    """A session whose run lives nowhere, and in which no seed stops: one that stands still would be timed as well.
+
+    options: as of `make_session`.
+    """
+    phases = tuple(phase._replace(patience=None, finished=None) for phase in experiment.phases)
+    return make_session(experiment._replace(phases=phases), run_dir=Path(), reporter=silent, **options)
 
 
 def step_flops(phase: Phase, split: Split) -> int | None:
@@ -103,18 +107,22 @@ def _preview(session: Session, index: int, phase: Phase) -> Preview:
     programs = make_programs(session, phase)
     start = start_phase(session.experiment, index, plan.seed_range, None, session.peers)
     run = on_mesh(start, layout)
-    parts = part_sizes(seed_state(start.states, 0).params)
-    known = (phase.name, phase.steps, phase.batch_size, parts, step_flops(phase, train), _bytes(run, layout))
+    parts, held = part_sizes(seed_state(start.states, 0).params), _bytes(run, layout)
+    known = (phase.name, phase.steps, phase.batch_size, parts, step_flops(phase, train), held)
     if phase.steps == 0:
         return Preview(*known, 0, None, False, 0.0, 0.0, 0.0, 0.0, 0.0)
     _, part = next(programs.source.parts(run.states, 0, 1))
     data = _bytes(part, layout) + _bytes(programs.validation, layout)
     begin = time.monotonic()
-    compiled = programs.dispatch.compiled(run.states, run.active, jnp.int32(1), part)
+    compiled = [
+        programs.boundary.compiled(run, jnp.int32(1), programs.validation),
+        programs.dispatch.compiled(run.states, run.active, jnp.int32(1), part),
+    ]
     compile_s = time.monotonic() - begin
-    memory = _held(compiled.memory_analysis())
-    # a copy: what was compiled for may have taken the states
-    run, _, again_s = _timed(session, programs, on_mesh(parallel.local(start), layout), 1)
+    needed = [_needed(program.memory_analysis()) for program in compiled]
+    memory = None if None in needed else held + data + max(needed)
+    # a copy: what was compiled for may have taken the states; what it took to compile again does not count
+    run, _, _ = _timed(session, programs, on_mesh(parallel.local(start), layout), 1)
     run, _, chapter_s = _timed(session, programs, run, 1)
 
     def timed(count: int) -> float:
@@ -137,11 +145,10 @@ def _preview(session: Session, index: int, phase: Phase) -> Preview:
         run = off_mesh(run, plan.seeds)
         for _ in range(2 if refreshes else 0):  # the first one compiles
             begin = time.monotonic()
-            run = jax.block_until_ready(refreshed(run, phase, train, session.peers))
+            jax.block_until_ready(refreshed(run, phase, train, session.peers))
             refresh_s = time.monotonic() - begin
     chapters = -(-phase.steps // phase.chapter_steps)
     train_s = phase.steps * step_s + chapters * chapter_s + refreshes * refresh_s
-    compile_s += max(0.0, again_s - chapter_s)
     times = (compile_s, step_s, chapter_s, refresh_s, train_s)
     return Preview(*known, data, memory, programs.source.streamed, *times)
 
@@ -160,8 +167,8 @@ def _timed(session: Session, programs: Programs, run: Run, count: int) -> tuple[
 def step_seconds(
     timed: Callable[[int], float], longest: int, *, first: int = 1, agreed: Callable[[int, bool], bool]
 ) -> float:
-    """The seconds of a step: by the longest chapter that half a second needs, less what it takes without those steps,
-    or by a whole one.
+    """The seconds of a step: those of a chapter whose steps take half a second, less those of its shortest; where even
+    a whole chapter takes less, all of its seconds.
 
     timed: seconds of a chapter of so many steps, at most `longest`; `first` are tried first. agreed: `(steps, whether
     this process has seen enough) -> bool`, the same in all processes.
@@ -187,12 +194,14 @@ def _bytes(tree: PyTree[Array], layout: Layout) -> int:
     return sum(shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards if shard.device == device)
 
 
-def _held(stats: Any) -> int | None:
-    """Arguments, results that are no arguments handed on, and temporary arrays; `None` where XLA does not say."""
+def _needed(stats: Any) -> int | None:
+    """Bytes of a program beside its arguments: temporary arrays, and results that are not written in their place.
+
+    `None` where XLA does not say.
+    """
     if stats is None:
         return None
-    results = stats.output_size_in_bytes - stats.alias_size_in_bytes
-    return stats.argument_size_in_bytes + results + stats.temp_size_in_bytes
+    return stats.temp_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
 
 
 def show(session: Session, found: list[Preview]) -> None:
@@ -208,7 +217,7 @@ def show(session: Session, found: list[Preview]) -> None:
     for p in found:
         drawn.add_row(
             p.name, f"{sum(p.parts.values()):,}", _size(p.state), _size(p.data) + " streamed" * p.streamed,
-            "unknown" if p.memory is None else _size(p.memory), "unknown" if p.flops is None else _number(p.flops),
+            _size(p.memory), "unknown" if p.flops is None else _scaled(p.flops, ""),
             _time(p.compile_s), f"{1000 * p.step_s:.3g}", f"{p.steps:,}", _time(p.train_s),
         )  # fmt: skip
     seeds = f"{plan.seeds} seed(s) by {plan.seed_plan}"
@@ -221,27 +230,24 @@ def show(session: Session, found: list[Preview]) -> None:
         more = len(p.parts) - len(shown)
         say(f"{p.name}: parameters of a seed: {', '.join(shown)}{f', and {more} more parts' if more else ''}")
         if p.refresh_s:
-            say(f"{p.name}: each refresh {_time(p.refresh_s)}, of which the training time has all")
-    say("state, data, memory: on one device; memory is of the program with both. FLOPs: products, of one seed.")
-    say("times: measured on some steps of all seeds, without evaluation, checkpoints and what phases enter with.")
+            say(f"{p.name}: a refresh takes {_time(p.refresh_s)}; the time of training has all of them")
+    say("bytes: on one device; memory is the most in training or validation, state and data among it")
+    say("FLOPs: of the matrix products of one seed's step; times: of all seeds, measured on a few steps")
+    say("not among them: evaluation, checkpoints, and what a phase does before its first step")
     total = sum(p.compile_s + p.train_s for p in found)
     say(f"predicted: {_time(total)} to compile and train, if no seed stops early")
 
 
-def _size(count: int | float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else _scaled(count, "B")
 
 
-def _number(count: int | float) -> str:
-    for unit in ("", " k", " M", " G", " T"):
-        if count < 1000:
-            return f"{count:.3g}{unit}"
-        count /= 1000
-    return f"{count:.3g} P"
+def _scaled(count: int | float, unit: str) -> str:
+    prefixes = ("", "k", "M", "G", "T", "P")
+    power = 0
+    while count >= 999.5 and power < len(prefixes) - 1:  # as is it would be shown as 1e+03
+        count, power = count / 1000, power + 1
+    return f"{count:.3g} {prefixes[power]}{unit}".rstrip()
 
 
 def _time(seconds: int | float) -> str:

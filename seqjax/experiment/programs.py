@@ -1,7 +1,7 @@
 """The programs of a phase on the devices of a run: the chapter, and what is decided at its end."""
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +11,21 @@ from seqjax import parallel, train
 from seqjax.data.load import is_resident
 from seqjax.experiment.session import Session
 from seqjax.experiment.source import Source, make_source
-from seqjax.experiment.state import Run, make_boundary
+from seqjax.experiment.state import Boundary, Run, make_boundary
 from seqjax.types import Phase, Split, TrainState
 
 MAX_SKIPPED_IN_A_ROW = 10
 
 
 class Programs(NamedTuple):
-    """`dispatch` of what `source` gives, and `boundary(run, count, validation)`; nothing is compiled before its call.
+    """`dispatch` of what `source` gives, and `boundary` after it; nothing is compiled before its call.
 
     validation: the split on every device.
     """
 
     source: Source
     dispatch: parallel.Dispatch
-    boundary: Any
+    boundary: Boundary
     validation: Split
 
 

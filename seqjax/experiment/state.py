@@ -136,11 +136,28 @@ def off_mesh(run: Run, count: int) -> Run:
     return jax.tree.map(lambda leaf: leaf[:count] if leaf.ndim else leaf, parallel.local(run))
 
 
-def make_boundary(experiment: Experiment, phase: Phase, seeds: range, layout: Layout) -> Any:
-    """`(run, count, validation) -> (run, scores [S])`: validation, keep-best, early stopping after `count` more steps.
+class Boundary(NamedTuple):
+    """`(run, count, validation) -> (run, scores [S])`, by one program; the run is one `on_mesh`, and is donated.
 
-    The run is one `on_mesh`.
+    keys: of the evaluation of each seed.
     """
+
+    program: Any
+    keys: Shaped[Key, "S"]
+    layout: Layout
+
+    def __call__(self, run: Run, count: Array, validation: Split) -> tuple[Run, Array]:
+        with parallel.sharing_rows(self.layout):
+            return self.program(run, self.keys, count, validation)
+
+    def compiled(self, run: Run, count: Array, validation: Split) -> jax.stages.Compiled:
+        """The program for such arguments, to look at."""
+        with parallel.sharing_rows(self.layout):
+            return self.program.lower(run, self.keys, count, validation).compile()
+
+
+def make_boundary(experiment: Experiment, phase: Phase, seeds: range, layout: Layout) -> Boundary:
+    """Validation, keep-best and early stopping after `count` more steps."""
     numbers = [*seeds, *[seeds[-1]] * (layout.seeds_filled_up(len(seeds)) - len(seeds))]
     all_keys = jax.vmap(evaluation_key)(jnp.asarray(numbers))
 
@@ -168,13 +185,7 @@ def make_boundary(experiment: Experiment, phase: Phase, seeds: range, layout: La
     by_seed = P(parallel.SEED)
     in_specs, out_specs = (BY_SEED, by_seed, P(), P()), (BY_SEED, by_seed)
     mapped = parallel.over_seeds(boundary, layout, in_specs, out_specs)
-    all_keys = parallel.placed(all_keys, layout.mesh, by_seed)
-
-    def at_boundary(run: Run, count: Array, validation: Any) -> tuple[Run, Array]:
-        with parallel.sharing_rows(layout):
-            return mapped(run, all_keys, count, validation)
-
-    return at_boundary
+    return Boundary(mapped, parallel.placed(all_keys, layout.mesh, by_seed), layout)
 
 
 def needs_refresh(run: Run, phase: Phase) -> bool:

@@ -11,6 +11,7 @@ import jax
 from seqjax.errors import SeqjaxError, UsageError, shown
 from seqjax.experiment.loopback import end_with_starter
 from seqjax.experiment.options import Options
+from seqjax.experiment.track import left_behind
 from seqjax.parallel import Peers
 from seqjax.parallel.peers import peers_here
 from seqjax.parallel.processes import join, join_tpu_workers, place_in
@@ -48,7 +49,8 @@ def met(options: Options) -> tuple[Peers, Watch | None]:
 def told(error: BaseException, name: str, peers: Peers, watch: Watch | None) -> int:
     """The exit code of an experiment that ended with an error, after saying why: one process for all of them.
 
-    An error that is nobody's but ours is raised again, with several processes shown as it would be.
+    An error that is nobody's but ours is raised again; shown as it would be with several processes, or a sink that has
+    not ended.
     """
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -57,9 +59,10 @@ def told(error: BaseException, name: str, peers: Peers, watch: Watch | None) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     code, text = _reason(error)
-    if code is None and watch is None:
+    # raised, it would let the process wait for a sink that hangs
+    if code is None and watch is None and not left_behind():
         raise error
-    if code is None and isinstance(error, jax.errors.JaxRuntimeError):
+    if code is None and watch is not None and isinstance(error, jax.errors.JaxRuntimeError):
         # most likely a peer that has died, whom the watch will name
         time.sleep(2 * SILENT_AFTER)
     if not peers.is_first:

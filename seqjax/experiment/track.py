@@ -1,9 +1,12 @@
 """`--track`: the lines of metrics shown to TensorBoard or W&B as well, neither of which can stop or change a run."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
+import itertools
 import json
+import math
 import os
 import queue
 import threading
@@ -17,8 +20,8 @@ from seqjax.experiment.progress import say
 Tracker = Literal["tensorboard", "wandb"]
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 NAME = "--track "  # what the name of a sink begins with
-MOST_WAITING = 10_000  # lines that a sink has still to take, after which it counts as hanging
-PATIENCE = 10.0  # seconds that the end of a run waits for its sink
+MOST_WAITING = 100_000  # lines that a sink has still to take, after which it counts as hanging
+PATIENCE = 20.0  # seconds that the end of a run waits for its sink; well before other processes take it for dead
 
 
 class Sink(NamedTuple):
@@ -67,33 +70,53 @@ def tracking(
     phases: Sequence[str],
     seeds: Sequence[int],
     *,
+    earlier: Sequence[dict[str, Any]] = (),
     patience: float = PATIENCE,
 ) -> Iterator[Track]:
     """A track that a thread of its own hands on to the sink; its first fault is told in a line, and ends it.
 
-    phases, seeds: names of what a line's phase and its lists stand for. patience: seconds to wait for it at the end.
+    phases, seeds: names of what a line's phase and its lists stand for. earlier: lines that the sink sees first.
+    patience: seconds to wait for the sink at the end. After an error it is not waited for: that is to be told first.
     """
     waiting: queue.Queue = queue.Queue(MOST_WAITING)
     faults: list[str] = []
     told: list[str] = []
 
-    def serve() -> None:
+    def attempt(action: Callable[..., Any], *given: Any) -> Any:
         try:
-            sink = open_sink()
-            while (given := waiting.get()) is not None and not faults:
-                action, *arguments = given
-                getattr(sink, action)(*arguments)
-            sink.close()
+            return action(*given)
         except BaseException as error:  # whatever it is, the run has nothing to do with it
             faults.append(" ".join(f"{type(error).__name__}: {error}".split())[:200])
+            return None
+
+    def show(row: dict[str, Any], sink: Sink) -> None:
+        if values := scalars(row, phases[row["phase"]], seeds):
+            sink.scalars(row["step"], values)
+
+    def conclude(metrics: dict[str, dict[str, Any]], figures: Path, sink: Sink) -> None:
+        measured = {f"evaluation/{name}": measure["mean"] for name, measure in metrics.items()}
+        sink.finish(measured, {path.stem: path for path in sorted(figures.glob("*.png"))})
+
+    def take(sink: Sink) -> None:
+        shown = (functools.partial(show, row) for row in earlier)
+        for action in itertools.chain(shown, iter(waiting.get, None)):
+            if faults:
+                return
+            action(sink)
+
+    def serve() -> None:
+        sink = attempt(open_sink)
+        if sink is not None:
+            attempt(take, sink)
+            attempt(sink.close)
 
     # a daemon: the end of the process does not wait for one that hangs
     thread = threading.Thread(target=serve, name=name, daemon=True)
 
-    def hand(given: tuple | None) -> None:
-        if not faults:
+    def hand(action: Callable[[Sink], None] | None) -> None:
+        if not faults or action is None:
             try:
-                waiting.put_nowait(given)
+                waiting.put_nowait(action)
             except queue.Full:
                 faults.append(f"takes no more, {MOST_WAITING} lines wait")
         tell()
@@ -105,36 +128,44 @@ def tracking(
 
     def lines(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
-            hand(("scalars", row["step"], scalars(row, phases[row["phase"]], seeds)))
-
-    def finish(metrics: dict[str, dict[str, Any]], figures: Path) -> None:
-        measured = {f"evaluation/{name}": measure["mean"] for name, measure in metrics.items()}
-        hand(("finish", measured, {path.stem: path for path in sorted(figures.glob("*.png"))}))
+            hand(functools.partial(show, row))
 
     thread.start()
     try:
-        yield Track(lines, finish)
-    finally:
+        yield Track(lines, lambda metrics, figures: hand(functools.partial(conclude, metrics, figures)))
+    except BaseException:
         hand(None)
-        thread.join(0.0 if told else patience)
-        if thread.is_alive() and not faults:
-            faults.append(f"has not ended within {patience:.0f} s")
-        tell()
+        raise
+    hand(None)
+    thread.join(0.0 if told else patience)
+    if thread.is_alive() and not faults:
+        faults.append(f"has not ended within {patience:.0f} s")
+    tell()
 
 
-def left_behind() -> bool:
-    """Whether a sink of this process still hangs, at which its package may wait as well when the process ends."""
-    return any(thread.name.startswith(NAME) and thread.is_alive() for thread in threading.enumerate())
+def left_behind(patience: float = 0.0) -> bool:
+    """Whether a sink of this process has not ended, also after so many seconds more: its package may then wait as
+    well when the process ends.
+    """
+    own = [thread for thread in threading.enumerate() if thread.name.startswith(NAME)]
+    with contextlib.suppress(KeyboardInterrupt):  # who asks twice does not wait
+        for thread in own:
+            thread.join(patience)
+    return any(thread.is_alive() for thread in own)
 
 
 def scalars(row: dict[str, Any], phase: str, seeds: Sequence[int]) -> dict[str, float]:
-    """The numbers of a line of metrics by `PHASE/NAME`, a mean over the seeds that train, and, of several seeds, by
-    `PHASE/NAME/seed_K`.
+    """The numbers of a line of metrics by `PHASE/NAME`, a mean over the seeds that have one, and, of several seeds, by
+    `PHASE/NAME/seed_K`. One that is not finite is none, as in `metrics.jsonl`.
     """
     found = {}
     for name, values in row.items():
         if isinstance(values, list):
-            known = {seed: value for seed, value in zip(seeds, values, strict=True) if value is not None}
+            known = {
+                seed: value
+                for seed, value in zip(seeds, values, strict=True)
+                if value is not None and math.isfinite(value)
+            }
             if known:
                 found[f"{phase}/{name}"] = sum(known.values()) / len(known)
             if len(seeds) > 1:
@@ -169,7 +200,7 @@ def _tensorboard(run_dir: Path, description: dict[str, Any]) -> Sink:
 def _wandb(run_dir: Path, description: dict[str, Any]) -> Sink:
     """An offline run below `wandb/`, unless `WANDB_MODE` says otherwise; to be sent by `wandb sync`.
 
-    All processes of one run have its id, and each shows it from the first line on.
+    Each process of a run shows it from the first line on, under one id, with which W&B replaces what it has of it.
     """
     import wandb
 
@@ -182,7 +213,6 @@ def _wandb(run_dir: Path, description: dict[str, Any]) -> Sink:
         group=description["experiment"],
         config=description,
         mode=None if "WANDB_MODE" in os.environ else "offline",
-        resume="allow" if "WANDB_MODE" in os.environ else None,
         settings=wandb.Settings(console="off", silent=True),
     )
     phases = set()

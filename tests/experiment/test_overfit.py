@@ -130,6 +130,16 @@ def test_validation_that_gets_worse_does_not_stop_it(tmp_path):
     assert run(config, build, options(tmp_path))["steps"] == [90, 90]
 
 
+def test_nor_does_a_phase_that_finds_itself_finished(tmp_path):
+    def build_finishing(config):
+        experiment = build(config)
+        first, second = experiment.phases
+        return experiment._replace(phases=(first, second._replace(finished=lambda state: True)))
+
+    receipt = run(toy.Config(), build_finishing, options(tmp_path))
+    assert (receipt["steps"], receipt["health"]) == ([30, 30], "ok")
+
+
 def test_a_loss_that_does_not_fall_and_players_without_one_are_told(capsys):
     phases = tuple(
         phase._replace(name=name) for name, phase in zip("abc", toy.build(toy.Config()).phases * 2, strict=False)

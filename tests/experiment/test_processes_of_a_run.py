@@ -60,6 +60,15 @@ def test_two_processes_compute_the_bits_of_one_and_the_first_writes_for_both(tmp
     assert len(re.findall(r"step 60/60", out)) == 1
 
 
+def test_the_plan_of_two_processes_is_said_once_and_writes_nothing(tmp_path):
+    run_dir = tmp_path / "run"
+    code, out, err = finished(process("linear_autoencoder", *QUICK, "--plan", "--processes", 2, "--run-dir", run_dir))
+    assert code == 0, err
+    assert out.count("predicted: ") == 1
+    assert "2 cpu device(s) of 2 process(es) by shard_map" in out
+    assert not run_dir.exists()
+
+
 @pytest.mark.long
 def test_a_run_of_two_processes_goes_on_with_one_and_with_four(tmp_path, capsys):
     args = [*ARGS, "--steps", 200, "--chapter-steps", 5]

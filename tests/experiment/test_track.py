@@ -1,6 +1,7 @@
 """`--track`: a sink sees what `metrics.jsonl` has, and whatever it does the run ends with the same bits."""
 
 import functools
+import math
 import struct
 import sys
 import threading
@@ -43,6 +44,14 @@ def ending(*args):
     raise SystemExit(3)
 
 
+def never_evaluated(config):
+    return toy.build(config)._replace(evaluate=failing_evaluation)
+
+
+def failing_evaluation(*args):
+    raise RuntimeError("a fault of the program")
+
+
 def test_the_sink_sees_each_line_once_and_what_the_run_has_measured(installed, untracked, tmp_path, monkeypatch):
     seen, finished, closed = [], [], []
     sink = Sink(lambda *given: seen.append(given), lambda *given: finished.append(given), lambda: closed.append(1))
@@ -78,7 +87,8 @@ def test_a_faulty_sink_changes_no_bit_of_a_run(installed, untracked, tmp_path, m
 @pytest.mark.parametrize("fault", [failing, ending])
 @pytest.mark.parametrize("where", ["open", "scalars", "finish", "close"])
 def test_a_fault_is_told_in_one_line_wherever_it_happens(where, fault, capsys, tmp_path):
-    sink = NOTHING if where == "open" else NOTHING._replace(**{where: fault})
+    closed = []
+    sink = NOTHING._replace(**{"close": lambda: closed.append(1)} | ({} if where == "open" else {where: fault}))
     with tracking("fake", fault if where == "open" else lambda: sink, ["fit"], range(2)) as sees:
         for _ in range(3):
             sees.lines(ROWS)
@@ -86,6 +96,16 @@ def test_a_fault_is_told_in_one_line_wherever_it_happens(where, fault, capsys, t
     (line,) = capsys.readouterr().out.splitlines()
     said = "OSError: [Errno 28] No space left on device" if fault is failing else "SystemExit: 3"
     assert line == f"fake: {said}; the run goes on without it"
+    # a sink that was opened is closed, so that its package has nothing left to do when the process ends
+    assert closed == ([1] if where in ("scalars", "finish") else [])
+
+
+@pytest.mark.parametrize("row", [ROWS[0] | {"phase": 7}, ROWS[0] | {"loss": [1.0]}])
+def test_a_line_that_cannot_be_shown_is_the_fault_of_the_sink_and_not_of_the_run(row, capsys):
+    with tracking("fake", lambda: NOTHING, ["fit"], range(2)) as sees:
+        sees.lines([row])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("; the run goes on without it")
 
 
 @pytest.mark.parametrize("where", ["open", "scalars", "close"])
@@ -107,16 +127,22 @@ def test_a_sink_that_hangs_is_left_behind(where, capsys, monkeypatch):
     released.set()
 
 
-def test_the_process_ends_without_a_sink_that_hangs(installed, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("build", "code"), [(toy.build, 0), (never_evaluated, 1)])
+def test_the_process_ends_without_a_sink_that_hangs(build, code, installed, capsys, tmp_path, monkeypatch):
     released, ended = threading.Event(), []
     hanging = NOTHING._replace(scalars=lambda step, values: released.wait(60))
     monkeypatch.setattr(commands_of, "opened", lambda tracker, run_dir, description: hanging)
     monkeypatch.setattr(commands_of, "tracking", functools.partial(tracking, patience=0.1))
+    monkeypatch.setattr(commands_of, "PATIENCE", 0.1)
     monkeypatch.setattr(commands_of.os, "_exit", ended.append)
     flags = ["--seeds", "2", "--devices", "1", "--second-steps", "0", "--track", "wandb", "--run-dir", tmp_path]
-    assert command(capsys, *flags, "--smoke", module=toy)[0] == 0
-    assert ended == [0]
-    assert (tmp_path / "receipt.json").exists()
+    module = types.SimpleNamespace(Config=toy.Config, build=build, SMOKE=toy.SMOKE)
+    found, _, err = command(capsys, *flags, "--smoke", module=module)
+    assert found == code
+    assert ended == [code]
+    assert (tmp_path / "receipt.json").exists() == (code == 0)
+    # what nobody has foreseen is still shown whole
+    assert ("RuntimeError: a fault of the program" in err) == (code == 1)
     (left,) = [thread for thread in threading.enumerate() if thread.name == "--track wandb"]
     released.set()
     left.join(30)
@@ -134,6 +160,35 @@ def test_the_run_waits_for_a_sink_that_is_slow(capsys):
     assert not capsys.readouterr().out
 
 
+def test_the_lines_of_an_earlier_process_come_first_and_however_many_they_are(capsys, monkeypatch):
+    monkeypatch.setattr(track, "MOST_WAITING", 2)
+    took, gate = [], threading.Event()
+    sink = NOTHING._replace(scalars=lambda step, values: took.append(step))
+    opening = lambda: sink if gate.wait(10) else None  # noqa: E731
+    with tracking("fake", opening, ["fit"], range(2), earlier=ROWS * 5) as sees:
+        sees.lines([ROWS[0] | {"step": 30}])
+        gate.set()
+    assert took == [10, 20] * 5 + [30]
+    assert not capsys.readouterr().out
+
+
+def test_an_error_is_told_before_the_sink_is_waited_for():
+    took, gate = [], threading.Event()
+    sink = NOTHING._replace(scalars=lambda step, values: (gate.wait(60), took.append(step)))
+
+    def broken_off():
+        with tracking("--track fake", lambda: sink, ["fit"], range(2), patience=60.0) as sees:
+            sees.lines(ROWS)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken_off()
+    assert track.left_behind(0.01)
+    gate.set()
+    assert not track.left_behind(30.0)
+    assert took == [10, 20]
+
+
 def test_numbers_are_means_over_the_seeds_that_train_and_those_of_each():
     assert scalars(ROWS[0], "fit", range(3, 5)) == {
         "fit/loss": 5.0,
@@ -143,6 +198,8 @@ def test_numbers_are_means_over_the_seeds_that_train_and_those_of_each():
         "fit/validation/seed_4": 3.0,
     }
     assert scalars({"phase": 0, "step": 1, "loss": [2.0], "kl": [None]}, "fit", [0]) == {"fit/loss": 2.0}
+    # null in metrics.jsonl, which a run that is continued shows again
+    assert scalars({"phase": 0, "step": 1, "loss": [2.0], "kl": [math.nan]}, "fit", [0]) == {"fit/loss": 2.0}
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
@@ -182,6 +239,8 @@ def test_wandb_is_offline_unless_the_environment_says_otherwise(environment, mod
     assert given[0]["dir"] == str(tmp_path)
     # each process of a run shows it whole, under one name
     assert given[0]["id"] == given[1]["id"] != ""
+    # told to resume, W&B would add its lines to those that it has, and not replace them
+    assert "resume" not in given[1]
     assert logged[0] == {"fit/loss": 2.0, "fit/step": 10}
     assert fake.summary == {"evaluation/line/error": 0.5}
 
