@@ -44,10 +44,10 @@ drift: .venv-oldest/test .venv-newest/test
 	.venv-oldest/bin/python -m results drift .venv-oldest/bin/python .venv-newest/bin/python
 
 # basedpyright brings the Node.js that pyright runs on; basic checks, as pyproject.toml asks of pyright
-types: .venv/types
-	.venv/types/bin/basedpyright --level error
+types: .venv/types/bin/basedpyright
+	$< --level error
 
-.venv/types: .venv/test
+.venv/types/bin/basedpyright: .venv/test
 	$(RUN) -m venv .venv/types
 	.venv/types/bin/pip install -q basedpyright
 

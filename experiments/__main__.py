@@ -1,6 +1,6 @@
 """`python -m experiments` lists the experiments: name, claim, data and time, read without importing any.
 
-`python -m experiments new NAME` begins another one.
+`python -m experiments new NAME` begins another one, `export RUN_DIR OUTPUT` writes a run for other programs.
 """
 
 import ast

@@ -2,13 +2,14 @@
 
 import contextlib
 import keyword
+import re
 import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 STEM = "_template"  # stands for the name all over the two files that are copied
 MODULE, TEST = f"experiments/{STEM}.py", "tests/experiment/template.py"  # the second runs as what is made of it
-RESERVED = {"new", "seqjax", "experiments", "launch", "results", "tests", "jax", "flax", "optax", "numpy"}
+RESERVED = {"new", "export", "seqjax", "experiments", "launch", "results", "tests", "jax", "flax", "optax", "numpy"}
 LONGEST = 60
 
 
@@ -19,18 +20,18 @@ def targets(name: str, checkout: Path = CHECKOUT) -> tuple[Path, Path]:
 
 def refusal(name: str, checkout: Path = CHECKOUT) -> str:
     """Why no experiment can be called so, in a line; empty where one can."""
-    wanted = "expected a new name of letters, digits and underscores that begins with a letter, like my_idea."
-    if not (name.isascii() and name.isidentifier() and name[0] != "_" and len(name) <= LONGEST):
+    wanted = "expected a new name of small letters, digits and underscores that begins with a letter, like my_idea."
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or len(name) > LONGEST:
         return f"{name[:LONGEST]!r}: is no name of an experiment; {wanted}"
     if keyword.iskeyword(name):
         return f"{name!r}: is a keyword of Python; {wanted}"
     if name in RESERVED or name in sys.stdlib_module_names:
         return f"{name!r}: is the name of another module; {wanted}"
-    # some file systems tell no capitals; and pytest wants each file name once, in whatever folder
+    # pytest wants each file name once, in whatever folder
     module, test = targets(name)
     taken = [*(checkout / "experiments").iterdir(), *(checkout / "tests").rglob("test_*.py")]
     for path in taken:
-        if path.name.casefold() in (name.casefold(), module.name.casefold(), test.name.casefold()):
+        if path.name in (name, module.name, test.name):
             return f"{name!r}: {path.relative_to(checkout)} exists and is left as it is; choose another name."
     return ""
 

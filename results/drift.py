@@ -1,5 +1,6 @@
 """How far the numbers move between two sets of versions: every experiment's smoke run under two Pythons."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from results.stored import CHECKOUT
 from seqjax.errors import UsageError
-from seqjax.storage import read_json, write_atomically
+from seqjax.storage import parsed_json, read_json, write_atomically
 
 SIDES = ("old", "new")
 SAME = 1e-4  # relative: what rounding alone does to so short a run; `verify --smoke` asks for the same
@@ -34,9 +35,12 @@ def measured_by(python: Path, name: str) -> dict[str, Any]:
             "make drift sets up two."
         ) from None
     if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
+        with contextlib.suppress(ValueError):
+            match parsed_json(done.stdout.strip().rpartition("\n")[2]):
+                case {"metrics": dict(), "versions": dict(), "device": str()} as found:
+                    return found
     said = done.stderr.strip().splitlines()
-    return {"error": said[-1] if said else f"exit code {done.returncode}"}
+    return {"error": said[-1] if said else f"exit code {done.returncode} and no metrics"}
 
 
 def drift(old: Path, new: Path, names: Sequence[str], measure: Measure = measured_by) -> dict[str, Any]:
@@ -141,6 +145,10 @@ def faults(folder: Path) -> list[str]:
     receipt, table = folder / "drift.json", folder / "drift.md"
     if not receipt.exists():
         return [f"{table}: has no receipt; make drift writes both."] if table.exists() else []
-    if not table.exists() or table.read_text() != markdown(read_json(receipt)):
+    try:
+        wanted = markdown(read_json(receipt))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return [f"{receipt}: cannot be read; make drift writes it anew."]
+    if not table.exists() or table.read_text() != wanted:
         return [f"{table}: is not what {receipt.name} says; make drift writes both."]
     return []

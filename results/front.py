@@ -8,7 +8,7 @@ from pathlib import Path
 
 from results.row import Reference, Row
 from results.table import data_in
-from results.verdict import Receipts, verdict
+from results.verdict import Receipts, condition, verdict
 from seqjax.receipt import interval_text
 from seqjax.storage import write_atomically
 
@@ -23,7 +23,7 @@ FIGURES = (
 )
 PICTURE = "overview.png"
 WIDTH = 1300
-COLOURS = 160  # they keep the picture below 200 kB
+COLOURS = 256  # they keep the picture below 200 kB
 BEGIN, END = "<!-- written by `python -m results` -->\n", "<!-- as far as here -->\n"
 
 
@@ -38,7 +38,9 @@ def excerpt(rows: Sequence[Row], receipts: Receipts) -> str:
         ours = metrics[row.metric]
         published = _published(row.reference) if row.reference else "none"
         found = verdict(row, receipts)
-        judged = f"{found}: {row.share}" if row.share else found
+        bounds = [row.beats] if found == "beats" else row.passes
+        why = row.share or "; ".join(condition(bound) for bound in bounds if bound.metric == row.metric)
+        judged = f"{found}: {why}" if why else found
         said = (f"{row.title}: {row.unit}", published, f"{interval_text(ours)}, n = {ours['n']}", judged)
         lines.append(" | ".join([f"| `{name}`", *(part.replace("|", "\\|") for part in said)]) + " |")
     return "\n".join(lines) + "\n"
@@ -87,7 +89,7 @@ def picture_png(figures: Path) -> bytes:
         top += line[0].height
     file, notes = io.BytesIO(), PngImagePlugin.PngInfo()
     notes.add_text("Description", json.dumps(sources(figures)))
-    whole.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+    whole.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
         file, format="png", optimize=True, pnginfo=notes
     )
     return file.getvalue()

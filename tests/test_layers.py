@@ -14,6 +14,7 @@ LAYERS = (
         "bounds",
         "annealing",
         "noise",
+        "threefry",
         "recurrent",
         "data",
     },

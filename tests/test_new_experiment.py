@@ -78,10 +78,11 @@ def test_what_is_written_is_as_clean_as_the_rest(copy, length):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        *((name, "is no name") for name in ("", "my-idea", "2nd", "../vae", "a.b", "_hidden", "ï", "a\nb", "x" * 61)),
-        *((name, "is a keyword") for name in ("class", "None")),
-        *((name, "is the name of another module") for name in ("json", "seqjax", "jax", "new")),
-        *((name, f"{path} exists") for name, path in (("vae", "experiments/vae.py"), ("VAE", "experiments/vae.py"))),
+        *((name, "is no name") for name in ("", "my-idea", "2nd", "../vae", "a.b", "_hidden", "ï", "a\nb", "MyIdea")),
+        ("x" * 61, "is no name"),
+        *((name, "is a keyword") for name in ("class", "is")),
+        *((name, "is the name of another module") for name in ("json", "seqjax", "jax", "new", "export")),
+        ("vae", "experiments/vae.py exists"),
         ("losses", "tests/test_losses.py exists"),
         ("signals", "tests/experiment/test_signals.py exists"),
     ],

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import seqjax
 from experiments.__main__ import main as experiments
 from experiments.__main__ import names
 from launch.__main__ import main as launch
@@ -281,6 +282,7 @@ def test_version_and_extras_are_those_of_the_package():
     ((_, citation),) = [block for block in BLOCKS if block[0] == "bibtex"]
     assert re.search(r"version = {(.*?)}", citation)[1] == PROJECT["version"]
     assert f"## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text()
+    assert seqjax.__version__ == PROJECT["version"]
     extras = re.findall(r"'\.\[(\w+)\]'", README)
     assert extras
     assert set(extras) <= PROJECT["optional-dependencies"].keys()

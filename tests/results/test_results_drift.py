@@ -45,6 +45,8 @@ def test_two_pythons_are_compared_and_the_table_follows_the_receipt(tmp_path, ca
     assert drift.faults(tmp_path) == []
     (tmp_path / "drift.md").write_text(text.replace("2.5", "2.4"))
     assert "is not what drift.json says" in drift.faults(tmp_path)[0]
+    (tmp_path / "drift.json").write_text("{")
+    assert "cannot be read" in drift.faults(tmp_path)[0]
 
 
 def test_some_experiments_are_shown_and_not_stored(tmp_path, capsys):
@@ -65,6 +67,10 @@ def test_a_run_that_fails_is_told_and_a_python_that_is_none_refused(tmp_path, ca
     assert "vae, new: ValueError: it broke" in err
     assert "| vae | | | new failed | |" in out
     assert "- vae, new: ValueError: it broke" in (tmp_path / "drift.md").read_text()
+    for answer in ("", "echo hello", "echo '{}'"):
+        broken.write_text(f"#!/bin/sh\n{answer}\n")
+        assert command.main(["drift", good, str(broken), "vae"], folder=tmp_path) == 1
+        assert capsys.readouterr().err == "vae, new: exit code 0 and no metrics\n"
     assert command.main(["drift", good, str(tmp_path / "absent")], folder=tmp_path) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"results: {tmp_path / 'absent'}: cannot be started (No such file or directory); expected a Python with "

@@ -32,15 +32,22 @@ def test_rows_and_picture_are_written_and_then_left(folder):
     assert front.rebuild([ROW], receipts, folder) == [folder / front.PICTURE, folder.parent / "README.md"]
     text = (folder.parent / "README.md").read_text()
     assert (
-        "| `toy` | toy \\| autoencoder: squared error | 3.00 (Somebody 2006) [M] | 3.10 ± 0.25, n = 3 | within |\n"
-        in text
-    )
+        "| `toy` | toy \\| autoencoder: squared error | 3.00 (Somebody 2006) [M] | 3.10 ± 0.25, n = 3 "
+        "| within: at most 3.15 |\n"
+    ) in text
     assert "old" not in text
     assert text.startswith("# A readme\n\n")
     assert text.endswith("\nMore.\n")
     with Image.open(folder / front.PICTURE) as picture:
         assert picture.width == front.WIDTH
     assert front.faults([ROW], receipts, folder) == front.rebuild([ROW], receipts, folder) == []
+
+
+def test_a_verdict_stands_with_the_bound_that_it_is_of(monkeypatch):
+    monkeypatch.setattr(front, "SHOWN", (ROW.name,))
+    assert front.excerpt([ROW], {ROW.name: receipt([2.0, 2.1, 2.2])}).endswith("| beats: below 3 |\n")
+    assert front.excerpt([ROW._replace(share="a half")], {ROW.name: receipt()}).endswith("| share: a half |\n")
+    assert front.excerpt([ROW._replace(passes=())], {ROW.name: receipt()}).endswith("| new |\n")
 
 
 def test_other_receipts_or_figures_are_seen(folder):
