@@ -14,7 +14,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from experiments import character_model, gan, linear_autoencoder
+from experiments import character_model, gan, linear_autoencoder, pixel_mnist
 from experiments.__main__ import main as experiments
 from seqjax.errors import DataError, UsageError
 from seqjax.experiment import Options, run
@@ -369,6 +369,11 @@ def test_a_character_model_is_exported_whole_and_step_by_step():
     for t in range(6):
         carry, y = step_on(export.weights, carry, x[:, t])
         np.testing.assert_allclose(y, whole[:, t], rtol=0, atol=1e-6)
+
+
+def test_a_classifier_of_pixels_is_exported():
+    export = export_of(untrained(pixel_mnist))
+    assert (set(export.programs), export.left_out) == ({"logits"}, {})
 
 
 def of_functions(functions, params, x, **extra):
