@@ -97,7 +97,7 @@ def build(config: Config) -> Experiment:
 
     def pixels(x):
         """The images as sequences [B T 1]."""
-        flat = x.reshape(len(x), -1)
+        flat = x.reshape(x.shape[0], -1)
         return (flat[:, order] if config.permuted else flat)[..., None]
 
     def logits(params, x, *, key=None, index=None):

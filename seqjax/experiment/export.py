@@ -1,8 +1,12 @@
-"""`python -m experiments export RUN_DIR OUTPUT`: a run as programs and weights that need none of this project."""
+"""`python -m experiments export RUN_DIR OUTPUT`: a run as programs and weights that need none of this project.
+
+They are of the state that `seqjax.load` gives, which is the one that was evaluated.
+"""
 
 import argparse
 import contextlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +22,7 @@ from seqjax.errors import SeqjaxError, UsageError, shown
 from seqjax.experiment import rundir
 from seqjax.experiment.loading import Loaded, load
 from seqjax.interop.export import Program, exported, named_weights, streaming, write_export
-from seqjax.interop.export.program import plain
+from seqjax.interop.export.program import first_line, plain
 
 ROWS, OTHER_ROWS = 3, 2  # with which a program is held against the library
 STEPS = 12  # of a long sequence
@@ -40,7 +44,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--seed", type=int, help="of the run's seeds, default the first")
     try:
         asked = parser.parse_args(args)
-        if asked.output.exists() or asked.output.is_symlink():
+        if os.path.lexists(asked.output):
             raise UsageError(f"{asked.output}: is there already, and nothing is overwritten. Name another folder.")
         run = load(asked.run_dir, seed=asked.seed)
         export = export_of(run)
@@ -74,7 +78,7 @@ def export_of(run: Loaded) -> Export:
 
     Raises UsageError where nothing can be exported.
     """
-    weights = {"params": run.state.params, "extra": run.state.extra}
+    weights = _weights(run)
     programs, calls, left_out = {}, {}, {}
     for name, function in run.experiment.functions.items():
         try:
@@ -82,16 +86,20 @@ def export_of(run: Loaded) -> Export:
         except UsageError as error:
             left_out[name] = str(error)
     # all parameters, but of what training kept beside them what is read
-    weights["extra"] = _read(calls, weights)
+    kept = weights | {"extra": _read(calls, weights)}
     for name, call in calls.items():
         try:
-            programs |= _programs(name, call, weights)
+            programs |= _programs(name, call, kept, weights)
         except UsageError as error:
             left_out[name] = str(error)
     if not programs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise UsageError(f"nothing of this run can be exported ({reasons or 'it has no functions'}).")
-    return Export(programs, named_weights(weights), left_out)
+    return Export(programs, named_weights(kept), left_out)
+
+
+def _weights(run: Loaded) -> dict[str, Any]:
+    return {"params": run.state.params, "extra": run.state.extra}
 
 
 class Call(NamedTuple):
@@ -119,37 +127,25 @@ def _call(run: Loaded, function: Callable[..., Any]) -> Call:
     return Call(called, inputs)
 
 
-class Entries(dict):
-    """Entries by name, and which of them were asked for."""
-
-    def __init__(self, entries: dict[str, Any]) -> None:
-        super().__init__(entries)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Any:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-
 def _read(calls: Mapping[str, Call], weights: dict[str, Any]) -> dict[str, PyTree[Array]]:
-    """The entries of `extra` that the functions read."""
-    entries = Entries(weights["extra"])
+    """The entries of `extra` that the functions read: those with arrays that their programs keep as arguments."""
+    leaves, read = jax.tree_util.tree_leaves_with_path(weights), set()
     for call in calls.values():
-        # one that cannot be run says so when it is exported
+        # one that cannot be lowered says so when it is exported
         with contextlib.suppress(Exception):
-            jax.eval_shape(
-                lambda *inputs, f=call.function: f(weights | {"extra": entries}, *inputs), *call.inputs.values()
-            )
-    return {name: weights["extra"][name] for name in sorted(entries.read)}
+            lowered = jax.export.export(jax.jit(call.function))(weights, *call.inputs.values())
+            kept = [leaves[place][0] for place in lowered.module_kept_var_idx if place < len(leaves)]
+            read |= {jax.tree_util.keystr(path[:2], simple=True, separator="/") for path in kept}
+    return {name: entry for name, entry in weights["extra"].items() if f"extra/{name}" in read}
 
 
 def _example(run: Loaded, name: str) -> Array:
-    x = jnp.asarray(np.asarray(run.experiment.data.test.fields["x"])[:ROWS])
+    x = jnp.asarray(np.asarray(run.experiment.data.test.fields["x"][:ROWS]))
     match name:
         case "x":
             return x
-        case "z" | "code" if "encode" in run.functions:
-            return jnp.asarray(run.functions["encode"](x))
+        case "z" | "code" if "encode" in run.experiment.functions:
+            return _code(run)
         case "label":
             return jnp.zeros(len(x), jnp.int32)
         case "length" | "lengths" if x.ndim > 1:
@@ -157,6 +153,18 @@ def _example(run: Loaded, name: str) -> Array:
         case "key":
             return jax.random.key(0)
     raise UsageError(f"its argument {name!r} is none that is known by its name")
+
+
+def _code(run: Loaded) -> Array:
+    """What `encode` makes of the examples."""
+    try:
+        call = _call(run, run.experiment.functions["encode"])
+        (code,) = jax.tree.leaves(call.function(_weights(run), *call.inputs.values()))
+    except Exception as error:  # of whatever kind a function's own code raises
+        raise UsageError(
+            f"its argument is what encode makes, which is no single array ({first_line(error)})"
+        ) from error
+    return jnp.asarray(code)
 
 
 def _whole(call: Call, weights: dict[str, Any]) -> Program:
@@ -168,8 +176,9 @@ def _whole(call: Call, weights: dict[str, Any]) -> Program:
     return exported(call.function, weights, call.inputs, axes)
 
 
-def _programs(name: str, call: Call, weights: dict[str, Any]) -> dict[str, Program]:
-    program, held = _whole(call, weights), named_weights(weights)
+def _programs(name: str, call: Call, kept: dict[str, Any], weights: dict[str, Any]) -> dict[str, Program]:
+    """The programs of a function, which are given the weights that are kept, and held against it with all of them."""
+    program, held = _whole(call, kept), named_weights(kept)
     any_steps = ",T" in program.inputs.get("x", "")
     for rows, most in ((ROWS, STEPS), (OTHER_ROWS, STEPS // 2)):
         steps = min(call.inputs["x"].shape[1], most) if any_steps else None
@@ -177,8 +186,9 @@ def _programs(name: str, call: Call, weights: dict[str, Any]) -> dict[str, Progr
         expected = jax.jit(call.function)(weights, *inputs.values())
         _require_close(program.exported.call(held, *inputs.values()), expected)
     found = {name: program}
-    if list(call.inputs) == ["x"] and any_steps and program.outputs.partition("[")[2].startswith("B,T"):
-        found |= _steps(name, call, weights)
+    step_by_step = all([str(size) for size in form.shape[:2]] == ["B", "T"] for form in program.exported.out_avals)
+    if list(call.inputs) == ["x"] and any_steps and step_by_step:
+        found |= _steps(name, call, kept)
     return found
 
 
@@ -196,7 +206,7 @@ def _steps(name: str, call: Call, weights: dict[str, Any]) -> dict[str, Program]
         for x in jnp.swapaxes(xs, 0, 1):
             carry, y = step_on(held, carry, x)
             ys.append(y)
-        _require_close(jnp.stack(ys, axis=1), jax.jit(call.function)(weights, xs))
+        _require_close(jax.tree.map(lambda *y: jnp.stack(y, axis=1), *ys), jax.jit(call.function)(weights, xs))
     except UsageError:
         return {}
     return {f"{name}_start": started, f"{name}_step": stepped}

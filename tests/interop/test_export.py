@@ -1,7 +1,10 @@
 """Exported models against the library, and folders of them against damage."""
 
+import errno
 import functools
+import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +14,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from experiments import character_model, gan, linear_autoencoder
+from experiments import character_model, gan, linear_autoencoder, pixel_mnist
 from experiments.__main__ import main as experiments
 from seqjax.errors import DataError, UsageError
 from seqjax.experiment import Options, run
@@ -32,7 +35,7 @@ from seqjax.models.gan import Generator
 from seqjax.models.recurrent import RNN
 from seqjax.models.sequence import SequenceModel
 from seqjax.models.vae import VAE
-from seqjax.recurrent import gru, layer_norm_lstm, lstm, unroll
+from seqjax.recurrent import elman, gru, layer_norm_lstm, lstm, unroll
 from seqjax.types import Dataset, Experiment, Split, TrainState
 
 
@@ -137,6 +140,15 @@ def test_steps_say_what_the_whole_sequence_says(cell):
             np.testing.assert_allclose(y, whole[:rows, t], rtol=0, atol=1e-6)
 
 
+def test_eleven_layers_keep_their_order():
+    model, xs = RNN(elman, 2, num_layers=11), drawn(2, 2, 2)
+    params = shaken(model.init(jax.random.key(0), xs))
+    start, step = streaming(model.apply)
+    carry, _ = step(params, start(params, xs[:, 0]), xs[:, 0])
+    _, y = step(params, jax.tree.map(jnp.asarray, carry), xs[:, 1])  # names sorted, as whatever JAX returns has them
+    np.testing.assert_allclose(y, model.apply(params, xs)[:, 1], rtol=0, atol=1e-6)
+
+
 def test_what_is_no_recurrence_forward_is_not_streamed():
     xs = drawn(2, 3, 4)
     both = RNN(lstm, 4, bidirectional=True)
@@ -164,6 +176,13 @@ def test_what_cannot_be_traced_is_refused_in_one_line():
         exported(lambda params, x: x @ params, jnp.ones((3, 2)), {"x": jnp.ones((2, 3))}, {"x": "B, T"})
     with pytest.raises(UsageError, match="'a' twice"):
         named_weights({"a": jnp.ones(1), "params": {"a": jnp.ones(1)}})
+    wrong = (
+        ({"X": "B, T"}, r"found names \['x', 'X'\]"),
+        *(({"x": axes}, "for float32") for axes in ("B", "B, T, D", "(B")),
+    )
+    for axes, why in wrong:
+        with pytest.raises(UsageError, match=why):
+            exported(lambda params, x: x, jnp.ones(1), {"x": jnp.ones((2, 3))}, axes)
 
 
 def test_weights_keep_every_bit(tmp_path):
@@ -205,23 +224,43 @@ def test_a_folder_is_read_back_and_never_written_over(folder):
         write_export(folder, {}, {})
     with pytest.raises(UsageError, match=r"function name '\.\./x'"):
         write_export(folder.parent / "other", {"../x": None}, {})
+    with pytest.raises(UsageError, match="cannot be made"):
+        write_export(folder.parent / ("x" * 300), {}, {})
     assert sorted(folder.parent.iterdir()) == before
 
 
 def test_a_folder_needs_none_of_this_project(folder):
     reader = f"""
-import sys, jax, numpy as np
+import sys, importlib.metadata
+before = set(sys.modules)
+import jax, numpy as np
 from safetensors.numpy import load_file
 weights = load_file({str(folder / "weights.safetensors")!r})
 scale = jax.export.deserialize(bytearray(open({str(folder / "scale.jax_export")!r}, "rb").read()))
-print(np.asarray(scale.call(weights, np.full((2, 1), 3.0, np.float32))).tolist(), "seqjax" in sys.modules)
+print(np.asarray(scale.call(weights, np.full((2, 1), 3.0, np.float32))).tolist())
+owners = importlib.metadata.packages_distributions()
+print(*sorted({{owner for name in set(sys.modules) - before for owner in owners.get(name.partition(".")[0], ())}}))
 """
     end = subprocess.run([sys.executable, "-c", reader], capture_output=True, text=True, check=True)
-    assert end.stdout.split() == ["[[3.0,", "6.0],", "[3.0,", "6.0]]", "False"]
+    said, needed = end.stdout.splitlines()
+    assert said == "[[3.0, 6.0], [3.0, 6.0]]"
+    # besides JAX, which asks for neither; the README names both
+    assert {"flatbuffers", "safetensors"} <= set(needed.split())
+    assert not {"seqjax", "flax", "orbax-checkpoint"} & set(needed.split())
+
+
+def test_a_disk_that_fills_up_leaves_nothing_and_is_told(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("seqjax.interop.export.folder.write_atomically", full)
+    with pytest.raises(UsageError, match=r"model: cannot be made \(No space left on device\)"):
+        write_export(tmp_path / "model", {}, {"w": jnp.ones(1)})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("file", ["export.json", "scale.jax_export", "weights.safetensors"])
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "a pipe"])
 def test_damage_is_told_in_one_line(folder, tmp_path, file, damage):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -234,14 +273,56 @@ def test_damage_is_told_in_one_line(folder, tmp_path, file, damage):
             (tmp_path / file).write_bytes(content[: len(content) // 2])
         case "gone":
             (tmp_path / file).unlink()
+        case "a pipe":
+            (tmp_path / file).unlink()
+            os.mkfifo(tmp_path / file)
     with pytest.raises(DataError, match=r"^[^\n]*(damaged|cannot be read|no readable export\.json)[^\n]*$"):
         read_export(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 99, bytes(99), b"\x10\0\0\0" * 99])
+def test_what_is_no_program_is_refused_in_one_line_whatever_its_hash(folder, tmp_path, content):
+    (tmp_path / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
+    (tmp_path / "scale.jax_export").write_bytes(content)
+    described = json.loads((folder / "export.json").read_text())
+    described["functions"]["scale"]["sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / "export.json").write_text(json.dumps(described))
+    with pytest.raises(DataError, match=r"^[^\n]*scale\.jax_export: JAX [\w.]+ cannot read it[^\n]*$"):
+        read_export(tmp_path)
+
+
+def safetensors(shape, dtype, length=16):
+    header = json.dumps({"w": {"dtype": dtype, "shape": shape, "data_offsets": [0, length]}})
+    return len(header).to_bytes(8, "little") + header.encode() + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (safetensors([2], "F64"), "'w' is float64, which JAX keeps with jax_enable_x64 alone"),
+        (safetensors([2], "I64"), "'w' is int64"),
+        (safetensors([2**40, 2**40], "F32"), "cannot be read"),
+        (safetensors([2**20], "F32", 2**22), "cannot be read"),
+        (safetensors([4], "F99"), "cannot be read"),
+        (safetensors([16], "F8_E8M0"), "cannot be read"),
+        (safetensors([32], "F4"), "cannot be read"),
+        ((2**62).to_bytes(8, "little") + b"{}", "cannot be read"),
+    ],
+    ids=["float64", "int64", "shape", "offsets", "unknown", "float8", "float4", "header"],
+)
+def test_weights_that_are_not_what_they_say_are_refused_in_one_line(tmp_path, content, why):
+    (tmp_path / "own.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=rf"^[^\n]*{why}[^\n]*$"):
+        load_named_weights(tmp_path / "own.safetensors")
 
 
 def test_descriptions_that_lead_elsewhere_or_are_of_later_versions_are_refused(folder, tmp_path):
     described = json.loads((folder / "export.json").read_text())
     (tmp_path / "export.json").write_text(json.dumps(described | {"format": 2}))
     with pytest.raises(DataError, match="is of format 2, expected 1"):
+        read_export(tmp_path)
+    (tmp_path / "export.json").write_text(json.dumps({name: described[name] for name in described if name != "format"}))
+    with pytest.raises(DataError, match=r"no readable export\.json"):
         read_export(tmp_path)
     described["functions"]["../scale"] = described["functions"].pop("scale")
     (tmp_path / "export.json").write_text(json.dumps(described))
@@ -290,8 +371,64 @@ def test_a_character_model_is_exported_whole_and_step_by_step():
         np.testing.assert_allclose(y, whole[:, t], rtol=0, atol=1e-6)
 
 
+def test_a_classifier_of_pixels_is_exported():
+    export = export_of(untrained(pixel_mnist))
+    assert (set(export.programs), export.left_out) == ({"logits"}, {})
+
+
+def of_functions(functions, params, x, **extra):
+    """A run as `seqjax.load` hands it out, with functions that are none of an experiment."""
+    split = Split({"x": x})
+    state = TrainState(params, (), jnp.int32(0), jax.random.key(0), extra)
+    experiment = Experiment(Dataset("toy", split, split, split, ""), (), None, None, None, functions)
+    bound = {name: functools.partial(function, params) for name, function in functions.items()}
+    return Loaded(bound, params, state, None, experiment)
+
+
+def test_what_a_function_reads_of_extra_is_exported_however_it_reads_it():
+    functions = {
+        "scaled": lambda params, x, extra: x * extra.get("scale", 1.0),
+        "shifted": lambda params, x, extra: x + {**extra}["shift"],
+        "judged": lambda params, x, extra: -x if "flag" in extra else x,
+    }
+    x = drawn(4, 3)
+    extra = {"scale": jnp.asarray(3.0), "shift": jnp.asarray(2.0), "flag": jnp.ones(()), "key": jax.random.key(0)}
+    export = export_of(of_functions(functions, {}, x, **extra))
+    assert set(export.weights) == {"extra/scale", "extra/shift"}
+    assert export.left_out == {"judged": "the exported program says something else than the library"}
+    for name, expected in (("scaled", 3 * x), ("shifted", x + 2)):
+        np.testing.assert_allclose(export.programs[name].exported.call(export.weights, x), expected, rtol=1e-6)
+
+
+def test_outputs_by_name_come_step_by_step_too():
+    model, xs = SequenceModel(gru, 4, 5), drawn(4, STEPS, 3)
+    params = jax.jit(model.init)(jax.random.key(0), xs)
+
+    def read(params, x):
+        logits = model.apply(params, x)
+        return {"logits": logits, "surest": logits.argmax(axis=-1)}
+
+    export = export_of(of_functions({"read": read}, params, xs))
+    assert export.programs["read_step"].outputs.endswith("logits float32[B,5], 1/surest int32[B]")
+
+
+def test_codes_are_those_of_encode_with_its_own_arguments():
+    functions = {
+        "encode": lambda params, x, lengths: jnp.sum(x, axis=1) / lengths[:, None],
+        "decode": lambda params, z: z @ params["w"],
+    }
+    params, x = {"w": drawn(2, 3)}, drawn(4, STEPS, 2)
+    export = export_of(of_functions(functions, params, x))
+    assert export.left_out == {}
+    assert export.programs["decode"].inputs == {"z": "float32[B,2]"}
+    functions["encode"] = lambda params, x: x @ params["w"]["missing"]
+    functions["twice"] = lambda params, x: 2 * x
+    export = export_of(of_functions(functions, params, x))
+    assert set(export.programs) == {"twice"}
+    assert export.left_out["decode"].startswith("its argument is what encode makes")
+
+
 def test_what_the_arguments_do_not_tell_is_left_out_with_the_reason():
-    split = Split({"x": drawn(4, 3)})
     functions = {
         "encode": lambda params, x: x @ params["w"],
         "decode": lambda params, code: code @ params["w"].T,
@@ -300,10 +437,7 @@ def test_what_the_arguments_do_not_tell_is_left_out_with_the_reason():
         "judge": lambda params, x: x * float(x.sum()),
     }
     params = {"w": drawn(3, 2)}
-    state = TrainState(params, (), jnp.int32(0), jax.random.key(0), {})
-    experiment = Experiment(Dataset("toy", split, split, split, ""), (), None, None, None, functions)
-    bound = {name: functools.partial(function, params) for name, function in functions.items()}
-    export = export_of(Loaded(bound, params, state, None, experiment))
+    export = export_of(of_functions(functions, params, drawn(4, 3)))
     assert {name: program.inputs for name, program in export.programs.items()} == {
         "encode": {"x": "float32[B,3]"},
         "decode": {"code": "float32[B,2]"},
@@ -313,9 +447,8 @@ def test_what_the_arguments_do_not_tell_is_left_out_with_the_reason():
         "sample": "its argument 'num_examples' is none that is known by its name",
         "traverse": "it has arguments without names",
     }
-    nothing = experiment._replace(functions={"judge": functions["judge"]})
     with pytest.raises(UsageError, match="nothing of this run can be exported"):
-        export_of(Loaded(bound, params, state, None, nothing))
+        export_of(of_functions({"judge": functions["judge"]}, params, drawn(4, 3)))
 
 
 def test_the_command_exports_a_run(tmp_path, capsys):

@@ -1,6 +1,6 @@
 """A trained model for programs that know nothing of this project: StableHLO by `jax.export`, weights in safetensors.
 
-The folder that `write_export` makes needs JAX and safetensors alone:
+The folder that `write_export` makes needs JAX, flatbuffers (in which JAX reads programs) and safetensors alone:
 
     weights = safetensors.numpy.load_file("folder/weights.safetensors")
     encode = jax.export.deserialize(bytearray(open("folder/encode.jax_export", "rb").read()))

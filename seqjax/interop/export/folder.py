@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -14,9 +15,9 @@ import jax
 from jax import Array
 
 from seqjax.errors import DataError, UsageError
-from seqjax.interop.export.program import Program
+from seqjax.interop.export.program import Program, first_line
 from seqjax.interop.export.weights import Named, load_named_weights, save_named_weights
-from seqjax.storage import read_json, sha256_of_file, write_atomically
+from seqjax.storage import LARGEST_JSON, beginning, parsed_json, sha256_of_file, write_atomically
 
 FORMAT = 1
 DESCRIPTION = "export.json"
@@ -58,41 +59,46 @@ def write_export(
     for name in programs:
         if not NAME.fullmatch(name):
             raise UsageError(f"function name {name!r}: expected letters, digits and underscores.")
-    if folder.exists() or folder.is_symlink():
+    if os.path.lexists(folder):
         raise UsageError(f"{folder}: is there already, and nothing is overwritten. Name another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror or error}). Name another folder.") from None
-    with contextlib.ExitStack() as undo:
-        undo.callback(shutil.rmtree, temporary, ignore_errors=True)
-        save_named_weights(temporary / WEIGHTS, weights, metadata={"format": f"seqjax export {FORMAT}"})
-        described = {}
-        for name, program in programs.items():
-            file = temporary / f"{name}.jax_export"
-            # forward alone: no derivative is part of it
-            write_atomically(file, bytes(program.exported.serialize(vjp_order=0)))
-            described[name] = {
-                "inputs": program.inputs,
-                "outputs": program.outputs,
-                "platforms": list(program.exported.platforms),
-                "sha256": sha256_of_file(file),
-            }
-        description = {
-            "format": FORMAT,
-            "functions": described,
-            "weights_sha256": sha256_of_file(temporary / WEIGHTS),
-            "jax": jax.__version__,
-            "source": dict(source or {}),
-        }
-        write_atomically(temporary / DESCRIPTION, json.dumps(description, indent=2) + "\n")
-        temporary.chmod(0o755)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, temporary, ignore_errors=True)
+            _fill(temporary, programs, weights, source)
+            temporary.chmod(0o755)
             temporary.rename(folder)
-        except OSError as error:
-            raise UsageError(f"{folder}: cannot be made ({error.strerror or error}). Name another folder.") from None
-        undo.pop_all()
+            undo.pop_all()
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be made ({error.strerror or error}). Make room or name another folder."
+        ) from None
+
+
+def _fill(
+    folder: Path, programs: Mapping[str, Program], weights: Mapping[str, Array], source: Mapping[str, Any] | None
+) -> None:
+    save_named_weights(folder / WEIGHTS, weights, metadata={"format": f"seqjax export {FORMAT}"})
+    described = {}
+    for name, program in programs.items():
+        file = folder / f"{name}.jax_export"
+        # forward alone: no derivative is part of it
+        write_atomically(file, bytes(program.exported.serialize(vjp_order=0)))
+        described[name] = {
+            "inputs": program.inputs,
+            "outputs": program.outputs,
+            "platforms": list(program.exported.platforms),
+            "sha256": sha256_of_file(file),
+        }
+    description = {
+        "format": FORMAT,
+        "functions": described,
+        "weights_sha256": sha256_of_file(folder / WEIGHTS),
+        "jax": jax.__version__,
+        "source": dict(source or {}),
+    }
+    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
 def read_export(folder: str | Path) -> Model:
@@ -118,20 +124,21 @@ def read_export(folder: str | Path) -> Model:
         try:
             program = jax.export.deserialize(bytearray(content))
         except Exception as error:  # JAX names no kinds of error for what it cannot read
-            raise DataError(f"{folder / name}.jax_export: JAX {jax.__version__} cannot read it ({error}).") from None
+            why = first_line(error)
+            raise DataError(f"{folder / name}.jax_export: JAX {jax.__version__} cannot read it ({why}).") from None
         functions[name] = partial(program.call, weights)
     return Model(functions, weights, description)
 
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        found = read_json(folder / DESCRIPTION)
+        found = parsed_json(beginning(folder / DESCRIPTION, LARGEST_JSON + 1))
     except (OSError, ValueError):
         found = None
     match found:
         case {"format": int(version)} if version != FORMAT:
             raise DataError(f"{folder}: is of format {version}, expected {FORMAT}. Export it again with this version.")
-        case {"functions": dict(functions), "weights_sha256": str()} if all(
+        case {"format": int(), "functions": dict(functions), "weights_sha256": str()} if all(
             NAME.fullmatch(name) and isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
             for name, entry in functions.items()
         ):
@@ -141,6 +148,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 def _checked(path: Path, sha256: str) -> Path:
     try:
+        beginning(path, 0)  # of a pipe nothing would ever come
         found = sha256_of_file(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}). Export the model again.") from None

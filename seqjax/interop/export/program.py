@@ -41,7 +41,8 @@ def exported(
 
     Named tuples go in and come out as dicts, so that a reader needs none of our types.
 
-    Raises `UsageError` where the function cannot be traced with such axes, or not lowered for a platform.
+    Raises `UsageError` where axes do not fit their input, or the function cannot be traced with them or not lowered for
+    a platform.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -55,6 +56,8 @@ def exported(
          [3. 3.]]
     """
     axes = dict.fromkeys(inputs, "B, ...") | dict(axes or {})
+    if set(axes) != set(inputs):
+        raise UsageError(f"axes: found names {list(axes)}, expected some of the inputs {list(inputs)}")
     scope = jax.export.SymbolicScope()
     forms = {
         name: jax.tree.map(lambda leaf, spec=axes[name]: _form(leaf, spec, scope), plain(value))
@@ -70,7 +73,7 @@ def exported(
         lowered = jax.export.export(jax.jit(called), platforms=tuple(platforms))(weights, *forms.values())
     except Exception as error:  # of whatever kind a function's own code raises on an axis without a number
         what = ", ".join(f"{name} {_described(form)}" for name, form in forms.items())
-        raise UsageError(f"cannot be exported for {what}: {_first_line(error)}") from error
+        raise UsageError(f"cannot be exported for {what}: {first_line(error)}") from error
     outputs = jax.tree.unflatten(lowered.out_tree, lowered.out_avals)
     return Program(lowered, {name: _described(form) for name, form in forms.items()}, _described(outputs))
 
@@ -103,7 +106,13 @@ def _form(leaf: Any, spec: str, scope: jax.export.SymbolicScope) -> jax.ShapeDty
     shape = tuple(leaf.shape)
     if not spec or not shape:
         return jax.ShapeDtypeStruct(shape, leaf.dtype)
-    return jax.ShapeDtypeStruct(jax.export.symbolic_shape(spec, like=shape, scope=scope), leaf.dtype)
+    try:
+        axes = jax.export.symbolic_shape(spec, like=shape, scope=scope)
+    except Exception as error:  # of whatever kind the reader of the text has
+        raise UsageError(f"axes {spec!r} for {_text(leaf)}: {first_line(error)}") from None
+    if len(axes) != len(shape):
+        raise UsageError(f"axes {spec!r} for {_text(leaf)}: found {len(axes)}, expected {len(shape)}")
+    return jax.ShapeDtypeStruct(axes, leaf.dtype)
 
 
 def _described(tree: PyTree[Any]) -> str:
@@ -117,5 +126,5 @@ def _text(leaf: Any) -> str:
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

@@ -68,7 +68,7 @@ def _one_step(
         backward = module.reverse or kwargs.get("reverse")
         if module.bidirectional or backward or module.time_major or kwargs.get("time_major"):
             raise UsageError("streaming: found a recurrence that runs backward or has time first, expected one forward")
-        given = kwargs.get("initial_carry") if carry is None else tuple((own,) for own in carry.values())
+        given = kwargs.get("initial_carry") if carry is None else _of_layers(carry)
         begin = _fresh(module, args[0].shape[0]) if given is None else given
         carries, outputs = run(*args, **(kwargs | {"initial_carry": begin, "return_carry": True}))
         before.append(_by_layer(begin))
@@ -86,6 +86,11 @@ def _one_step(
 
 def _by_layer(carries: Any) -> dict[str, PyTree[Array]]:
     return {f"layer_{layer}": own for layer, (own,) in enumerate(carries)}
+
+
+def _of_layers(carry: Any) -> tuple[tuple[PyTree[Array]], ...]:
+    # by number: JAX sorts the names of a dict, layer_10 before layer_2
+    return tuple((carry[f"layer_{layer}"],) for layer in range(len(carry)))
 
 
 def _fresh(module: RNN, batch_size: Any) -> tuple[tuple[PyTree[Array]], ...]:

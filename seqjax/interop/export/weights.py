@@ -81,9 +81,18 @@ def save_named_weights(
 
 
 def load_named_weights(path: str | Path) -> Named:
-    """The arrays of a `.safetensors` file by name. Raises `DataError` for a file that cannot be read."""
+    """The arrays of a `.safetensors` file by name, bit for bit.
+
+    Raises `DataError` for a file that cannot be read, or holds 64 bits a number where JAX is set to keep 32.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, SafetensorError) as error:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    # NumPy has not all kinds of numbers that the format has
+    except (OSError, ValueError, AttributeError, TypeError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read as safetensors: {' '.join(str(error).split())}") from None
+    found = {name: jnp.asarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if found[name].dtype != array.dtype:
+            raise DataError(f"{path}: {name!r} is {array.dtype}, which JAX keeps with jax_enable_x64 alone.")
+    return found
