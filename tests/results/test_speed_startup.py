@@ -4,7 +4,6 @@ import functools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from experiments.__main__ import names
 from results.speed import startup
@@ -40,9 +39,3 @@ def test_what_takes_long_to_import_is_imported_when_it_is_used():
 def test_importing_the_package_alone_does_not_import_jax():
     code = "import sys, seqjax; print('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
-
-
-def test_the_committed_table_says_what_its_receipt_says():
-    folder = Path(startup.__file__).parent
-    receipt = json.loads((folder / "startup.json").read_text())
-    assert (folder / "startup.md").read_text() == startup.table(receipt)

@@ -1,8 +1,12 @@
 """Contenders take turns, and the noise is honest."""
 
 import functools
+import importlib
+import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from results.speed import timing
 
@@ -22,3 +26,18 @@ def test_noise_is_what_two_medians_of_one_program_differ_by():
     spread = np.random.default_rng(1).normal(1.0, 0.05, 30)
     # the same medians, and yet a median of 30 is known to 1.25 * 0.05 / sqrt(30) only
     assert 0.02 < timing.noise_of(spread, spread) < 0.06
+
+
+FOLDER = Path(timing.__file__).parent
+
+
+@pytest.mark.parametrize("receipt", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_a_committed_table_says_what_its_receipt_says(receipt):
+    program = importlib.import_module(f"results.speed.{receipt.stem}")
+    assert receipt.with_suffix(".md").read_text() == program.table(json.loads(receipt.read_text()))
+
+
+def test_every_committed_table_has_a_receipt():
+    tables = {path.stem for path in FOLDER.glob("*.md")} - {"README"}
+    assert tables == {path.stem for path in FOLDER.glob("*.json")}
+    assert tables
