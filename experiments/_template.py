@@ -61,7 +61,7 @@ def build(config: Config) -> Experiment:
         return starting_at(model.init(key, jnp.zeros((1, num_values))), mean)
 
     def flat(x):
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)
 
     def loss(params, batch, key, state):
         x = flat(batch["x"])

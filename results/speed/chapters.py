@@ -1,15 +1,16 @@
 """A chapter of an experiment as a run dispatches it, to be timed alone."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from seqjax import parallel, train
 from seqjax.experiment import Options
-from seqjax.experiment.session import layout_of, make_plan
-from seqjax.experiment.source import make_source
+from seqjax.experiment.programs import make_programs
+from seqjax.experiment.session import make_plan, make_session
 from seqjax.experiment.state import on_mesh, start_phase
+from seqjax.train import SeedPlan
 from seqjax.types import Experiment
 
 
@@ -19,7 +20,7 @@ def first_chapter(
     *,
     seeds: int = 1,
     devices: int = 1,
-    seed_plan: train.SeedPlan | None = None,
+    seed_plan: SeedPlan | None = None,
     stream: bool = False,
 ) -> Callable[[], None]:
     """`run()` trains the first phase for so many steps more and returns when they are done; the first call compiles.
@@ -28,20 +29,11 @@ def first_chapter(
     stream: read the rows from the host, chapter by chapter the same ones.
     """
     (phase, *_) = experiment.phases
-    plan = make_plan(Options(seeds=seeds, devices=devices))
-    layout = layout_of(plan)
-    source = make_source(experiment.data.train, phase, layout, stream=stream)
-    chapter = train.make_chapter(
-        phase.learner,
-        source.fetch,
-        length=source.length,
-        seed_plan=seed_plan or plan.seed_plan,
-        axis_name=layout.axis_name,
-        shards=layout.shards,
-        most_skipped=10,
-    )
-    dispatch = parallel.distribute(chapter, layout, streamed=source.streamed)
-    run = on_mesh(start_phase(experiment, 0, range(seeds), None), layout)
+    plan = make_plan(Options(seeds=seeds, devices=devices, stream=stream))
+    plan = plan._replace(seed_plan=seed_plan or plan.seed_plan)
+    session = make_session(experiment, plan, Path())
+    source, dispatch, *_ = make_programs(session, phase)
+    run = on_mesh(start_phase(experiment, 0, range(seeds), None), session.layout)
     states = run.states
 
     def trained() -> None:
