@@ -1,7 +1,9 @@
 """Time of one training step of a recurrent layer: `sweep`, `unroll`, Flax, and PyTorch and Keras where installed.
 
-A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, no optimiser. All
-versions run in one process, in turn, each repetition in another order; the table gives the median and the quartiles.
+A step is the gradient of the mean square of all outputs to the weights and to the inputs, float32, and a step of plain
+gradient descent on both, so that each depends on the one before. JAX's programs, ours and peers', make two steps in one
+dispatch, as training makes many, PyTorch's two calls; a time is half of that. All versions run in one process, in turn,
+each repetition in another order; the table gives the median and the quartiles.
 `full again` is `full` a second time: what the median of a program differs by from itself is the noise. `full on N` is
 the same with the batch shared out over N host devices, one for each core, as experiments do with `--host-devices N`;
 Flax is measured so too. The product rate is that of one large matrix product: no step can do its products faster.
@@ -44,31 +46,37 @@ GPU_SHAPES = ((16, 1024, 768, 768), (32, 25, 512, 512), (32, 50, 1536, 1536))
 CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
 NUM_GATES = {"elman": 1, "gru": 3, "lstm": 4}
 POLICIES = ("full", "lean", "segments")
-
+STEPS, LEARNING_RATE = 2, 1e-3
 
 BATCH_SPECS = (PartitionSpec(), PartitionSpec("batch"))  # of the weights, of the inputs
 PEERS = ("torch", "flax.linen.RNN", "flax.nnx.RNN", "keras")
 
 
 class Version(NamedTuple):
-    """A compiled training step: `run()` returns when it is done."""
+    """Compiled training steps: `run()` makes `STEPS` of them, and returns when they are done."""
 
     run: Callable[[], None]
     compile_s: float
     temp_bytes: int | None
 
 
-def gradients_of(loss: Callable[..., jax.Array], devices: int) -> Callable[..., Any]:
-    """`(params, xs [B ...]) -> d_params, d_xs` of a mean over examples, with the batch shared out over the devices."""
+def descent(loss: Callable[..., jax.Array], devices: int) -> Callable[..., Any]:
+    """`(params, xs [B ...]) -> params, xs` after `STEPS` steps on a mean over examples, shared out over the devices."""
+
+    def step(point, _):
+        of_params, of_xs = jax.grad(loss, argnums=(0, 1))(*point)
+        if devices > 1:
+            of_params, of_xs = jax.lax.pmean(of_params, "batch"), of_xs / devices
+        return jax.tree.map(lambda a, slope: a - LEARNING_RATE * slope, point, (of_params, of_xs)), None
+
+    def descend(params, xs):
+        return jax.lax.scan(step, (params, xs), length=STEPS)[0]
+
     if devices == 1:
-        return jax.grad(loss, argnums=(0, 1))
-
-    def meaned(params, xs):
-        of_params, of_xs = jax.grad(loss, argnums=(0, 1))(params, xs)
-        return jax.lax.pmean(of_params, "batch"), of_xs / devices
-
-    mesh, (whole, shared) = batch_mesh(devices), BATCH_SPECS
-    return jax.shard_map(meaned, mesh=mesh, in_specs=(whole, shared), out_specs=(whole, shared), check_vma=False)
+        return descend
+    return jax.shard_map(
+        descend, mesh=batch_mesh(devices), in_specs=BATCH_SPECS, out_specs=BATCH_SPECS, check_vma=False
+    )
 
 
 def batch_mesh(devices: int) -> jax.sharding.Mesh:
@@ -80,7 +88,7 @@ def compiled(loss: Callable[..., jax.Array], params: Any, xs: jax.Array, devices
         shardings = [jax.NamedSharding(batch_mesh(devices), spec) for spec in BATCH_SPECS]
         params, xs = (jax.device_put(tree, sharding) for tree, sharding in zip((params, xs), shardings, strict=True))
     start = time.perf_counter()
-    program = jax.jit(gradients_of(loss, devices)).lower(params, xs).compile()
+    program = jax.jit(descent(loss, devices)).lower(params, xs).compile()
     compile_s = time.perf_counter() - start
     temp_bytes = program.memory_analysis().temp_size_in_bytes
     return Version(lambda: jax.block_until_ready(program(params, xs)) and None, compile_s, temp_bytes)
@@ -134,7 +142,10 @@ def torch_step(apply: Callable[..., Any], weights: list[Any], xs: jax.Array, dev
     x = torch.tensor(np.asarray(xs), device=device, requires_grad=True)
 
     def run():
-        torch.autograd.grad(apply(x).square().mean(), [*weights, x])
+        for _ in range(STEPS):
+            slopes = torch.autograd.grad(apply(x).square().mean(), [*weights, x])
+            with torch.no_grad():
+                torch._foreach_add_([*weights, x], slopes, alpha=-LEARNING_RATE)
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -178,9 +189,10 @@ def versions_of(cell_name: str, shape: tuple[int, ...], devices: int) -> dict[st
     return versions
 
 
-def measured(cell_name: str, shape: tuple[int, ...], repetitions: int, devices: int) -> dict[str, Any]:
+def measured(cell_name: str, shape: tuple[int, ...], repetitions: int, within_s: float, devices: int) -> dict[str, Any]:
     versions = versions_of(cell_name, shape, devices)
-    seconds = seconds_in_turn({name: version.run for name, version in versions.items()}, repetitions)
+    in_turn = seconds_in_turn({name: version.run for name, version in versions.items()}, repetitions, within_s)
+    seconds = {name: [value / STEPS for value in values] for name, values in in_turn.items()}
     batch_size, num_steps, input_size, hidden_size = shape
     flops = 6 * NUM_GATES[cell_name] * batch_size * num_steps * hidden_size * (input_size + hidden_size)
     rows = {}
@@ -212,7 +224,7 @@ def table(receipt: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in receipt["packages"].items())
     lines = [
         f"Training step of one recurrent layer on {receipt['device']}, float32, {packages}; "
-        f"median and quartiles of {receipt['repetitions']} repetitions; product rate "
+        "median and quartiles; product rate "
         f"{receipt['product_flop_per_s'] / 1e9:.0f} GFLOP/s.",
         "",
         "| cell | version | against | times as fast, geometric mean | least | most | shapes |",
@@ -230,8 +242,8 @@ def table(receipt: dict[str, Any]) -> str:
     lines += [
         "",
         "| cell | B, T, D, H | version | ms | quartiles | times `full` | GFLOP/s | of the product rate | compile s "
-        "| temporary MiB | noise |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| temporary MiB | repetitions | noise |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for entry in receipt["entries"]:
         full = entry["versions"]["full"]["median_s"]
@@ -242,7 +254,7 @@ def table(receipt: dict[str, Any]) -> str:
                 f"| {entry['cell']} | {', '.join(map(str, entry['shape']))} | {name} | {row['median_s'] * 1e3:.2f} "
                 f"| {low * 1e3:.2f}-{high * 1e3:.2f} | {row['median_s'] / full:.2f} | {row['gflop_per_s']:.1f} "
                 f"| {row['gflop_per_s'] * 1e9 / receipt['product_flop_per_s']:.0%} "
-                f"| {row['compile_s']:.2f} | {memory} | {entry['noise']:.1%} |"
+                f"| {row['compile_s']:.2f} | {memory} | {len(row['seconds'])} | {entry['noise']:.1%} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -258,7 +270,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--shapes", nargs="+", type=shape_of, help="B,T,D,H; default those of the table")
-    parser.add_argument("--repetitions", type=int, default=30)
+    parser.add_argument("--repetitions", type=int, default=30, help="of each cell and shape, at most")
+    parser.add_argument("--within", type=float, default=20.0, help="seconds for them, but for five at least")
     parser.add_argument("--devices", type=int, default=os.cpu_count(), help="host devices that share out a batch")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of recurrent.json and .md")
     options = parser.parse_args(arguments)
@@ -267,11 +280,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     receipt = {
         **machine(),
-        "repetitions": options.repetitions,
         "product_flop_per_s": product_rate(options.repetitions),
     }
     entries = (
-        measured(cell_name, shape, options.repetitions, options.devices)
+        measured(cell_name, shape, options.repetitions, options.within, options.devices)
         for cell_name in options.cells
         for shape in shapes
     )

@@ -22,7 +22,7 @@ from seqjax.parallel import use_host_devices
 SEEDS = 8
 
 
-def measured(name: str, repetitions: int, devices: int) -> dict[str, Any]:
+def measured(name: str, repetitions: int, within_s: float, devices: int) -> dict[str, Any]:
     module = importlib.import_module(f"experiments.{name}")
     experiment = module.build(module.Config(**module.SMOKE))
     (phase, *_) = experiment.phases
@@ -33,7 +33,7 @@ def measured(name: str, repetitions: int, devices: int) -> dict[str, Any]:
         runs[seed_plan] = first_chapter(experiment, steps, seeds=SEEDS, seed_plan=seed_plan)
     if devices > 1:
         runs[f"map on {devices}"] = first_chapter(experiment, steps, seeds=SEEDS, seed_plan="map", devices=devices)
-    seconds = seconds_in_turn(runs, repetitions)
+    seconds = seconds_in_turn(runs, repetitions, within_s)
     return {
         "experiment": name,
         "steps": steps,
@@ -47,29 +47,32 @@ def table(receipt: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in receipt["packages"].items())
     ways = [way for way in receipt["entries"][0]["ways"] if not way.startswith("one")]
     lines = [
-        f"A chapter for {SEEDS} seeds, times that of one seed, on {receipt['device']}, {packages}; medians of "
-        f"{receipt['repetitions']} repetitions.",
+        f"A chapter for {SEEDS} seeds, times that of one seed, on {receipt['device']}, {packages}; medians.",
         "",
-        f"| experiment | steps | one seed, ms | {' | '.join(ways)} | noise |",
-        "|---|---|---" + "|---" * len(ways) + "|---|",
+        f"| experiment | steps | one seed, ms | {' | '.join(ways)} | repetitions | noise |",
+        "|---|---|---" + "|---" * len(ways) + "|---|---|",
     ]
     for entry in receipt["entries"]:
         one = entry["ways"]["one"]["median_s"]
         times = " | ".join(f"{entry['ways'][way]['median_s'] / one:.2f}" for way in ways)
-        lines.append(f"| {entry['experiment']} | {entry['steps']} | {one * 1e3:.1f} | {times} | {entry['noise']:.1%} |")
+        lines.append(
+            f"| {entry['experiment']} | {entry['steps']} | {one * 1e3:.1f} | {times} "
+            f"| {len(entry['ways']['one']['seconds'])} | {entry['noise']:.1%} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--experiments", nargs="+", choices=names(), default=names())
-    parser.add_argument("--repetitions", type=int, default=30)
+    parser.add_argument("--repetitions", type=int, default=30, help="of each experiment, at most")
+    parser.add_argument("--within", type=float, default=20.0, help="seconds for them, but for five at least")
     parser.add_argument("--devices", type=int, default=os.cpu_count(), help="host devices that share out the seeds")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of seeds.json and .md")
     options = parser.parse_args(arguments)
     use_host_devices(options.devices)
-    receipt = {**machine(), "repetitions": options.repetitions}
-    entries = (measured(name, options.repetitions, options.devices) for name in options.experiments)
+    receipt = machine()
+    entries = (measured(name, options.repetitions, options.within, options.devices) for name in options.experiments)
     record(options.output, "seeds", receipt, entries, table)
 
 

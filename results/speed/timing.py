@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,17 +13,25 @@ from typing import Any
 import jax
 import numpy as np
 
+FEWEST = 5
 
-def seconds_in_turn(runs: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+
+def seconds_in_turn(
+    runs: Mapping[str, Callable[[], object]], repetitions: int, within_s: float = math.inf
+) -> dict[str, list[float]]:
     """Each once to warm up, then once a repetition, each repetition in an order of its own.
 
-    What ran before leaves its mark on caches and memory.
+    What ran before leaves its mark on caches and memory. within_s: the time after which no further repetition begins,
+    once there are five.
     """
     for run in runs.values():
         run()
     seconds = {name: [] for name in runs}
     orders = np.random.default_rng(0)
-    for _ in range(repetitions):
+    end = time.perf_counter() + within_s
+    for repetition in range(repetitions):
+        if repetition >= FEWEST and time.perf_counter() > end:
+            break
         for name in orders.permutation(list(runs)):
             start = time.perf_counter()
             runs[name]()

@@ -30,8 +30,10 @@ class Rule(NamedTuple):
     """One cell's step forward and backward, as pure functions. `...` stands for `B` in a loop and for `T B` outside.
 
     weight_shapes: `input_size -> {name: shape}`; names that begin with `initial_` are a learned carry, not read here.
-    fuse: `params -> fused`, the weights in the form that the loops want, made once.
-    activate: `(fused, carry [... H], x [... D]) -> gates`, all that takes a product with a kernel.
+    fuse: `(params, rows) -> fused`, the weights in the form that the loops want, made once for so many steps of
+        examples.
+    project: `(fused, xs [... D]) -> xs`, what of the inputs' part is done for all steps at once, before the loop.
+    activate: `(fused, carry [... H], projected x) -> gates`, all else that takes a product with a kernel.
     advance: `(fused, carry, gates) -> (carry, y)`.
     retreat: `(fused, carry_prev, gates, d_carry, d_y) -> (d_carry_prev, deltas)`, the derivative of one step; the
         deltas are the gradients of the pre-activations.
@@ -39,7 +41,8 @@ class Rule(NamedTuple):
     """
 
     weight_shapes: Callable[[int], dict[str, tuple[int, ...]]]
-    fuse: Callable[[Params], PyTree[Array]]
+    fuse: Callable[[Params, int], PyTree[Array]]
+    project: Callable[[PyTree[Array], Array], Array]
     activate: Callable[..., PyTree[Array]]
     advance: Callable[..., tuple[PyTree[Array], Array]]
     retreat: Callable[..., tuple[PyTree[Array], PyTree[Array]]]
@@ -71,13 +74,13 @@ def hand_written(rule: Rule) -> Callable[..., tuple[PyTree[Array], Array]]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def swept(plan: Plan, params, carry, fresh, steps: Steps):
-    carry, (ys, _) = forward_scan(plan, plan.rule.fuse(params), carry, fresh, steps, lambda carry, gates: None)
+    carry, (ys, _) = forward_scan(plan, fuse(plan, params, steps), carry, fresh, steps, lambda carry, gates: None)
     return carry, ys
 
 
 def forward(plan: Plan, params, carry, fresh, steps):
     params, carry, fresh, steps = jax.tree.map(lambda p: p.value, (params, carry, fresh, steps), is_leaf=is_primal)
-    fused = plan.rule.fuse(params)
+    fused = fuse(plan, params, steps)
     if plan.residuals == "full":
         carry, (ys, kept) = forward_scan(plan, fused, carry, fresh, steps, lambda carry, gates: (carry, gates))
     elif plan.residuals == "lean":
@@ -92,7 +95,7 @@ def backward(plan: Plan, residuals, cotangents):
     d_carry, d_ys = cotangents
     d_carry = jax.tree.map(lambda d: jnp.zeros(d.shape, d.dtype) if isinstance(d, SymbolicZero) else d, d_carry)
     if plan.residuals == "full":
-        fused = plan.rule.fuse(params)
+        fused = fuse(plan, params, steps)
         d_carry, d_fresh, deltas = backward_scan(plan, fused, *kept, steps, d_carry, zeros_like(fresh), d_ys)
         carries, gates = kept
         d_params, d_xs = plan.rule.products(params, carries, steps.xs, gates, deltas)
@@ -103,6 +106,11 @@ def backward(plan: Plan, residuals, cotangents):
 
 # symbolic zeros: with a loss on the last carry alone no [T B H] of zeros is made
 swept.defvjp(forward, backward, symbolic_zeros=True)
+
+
+def fuse(plan: Plan, params: Params, steps: Steps) -> PyTree[Array]:
+    num_steps, batch_size = steps.xs.shape[:2]
+    return plan.rule.fuse(params, num_steps * batch_size)
 
 
 def is_primal(node: Any) -> bool:
@@ -125,7 +133,8 @@ def forward_scan(plan, fused, carry, fresh, steps: Steps, keep):
             advanced, y = select(now.valid, (advanced, y), (carry, jnp.zeros_like(y)))
         return advanced, (y, keep(carry, gates))
 
-    return lax.scan(body, carry, steps, reverse=plan.reverse)
+    projected = steps._replace(xs=plan.rule.project(fused, steps.xs))
+    return lax.scan(body, carry, projected, reverse=plan.reverse)
 
 
 def backward_scan(plan, fused, carries, gates, steps: Steps, d_carry, d_fresh, d_ys):
@@ -175,7 +184,7 @@ def segmented_backward(plan, params, fresh, steps: Steps, kept, d_carry, d_ys):
     kept: the carry before every step, from which one product makes the gates of a segment (`lean`), or the carry before
         each segment, which is then run again (`segments`).
     """
-    fused = plan.rule.fuse(params)
+    fused = fuse(plan, params, steps)
     num_steps = steps.xs.shape[0]
     length = segment_length(num_steps)
     silent = isinstance(d_ys, SymbolicZero)
@@ -183,7 +192,7 @@ def segmented_backward(plan, params, fresh, steps: Steps, kept, d_carry, d_ys):
 
     def recalled(kept, steps):
         if lean:
-            return kept, plan.rule.activate(fused, kept, steps.xs)
+            return kept, plan.rule.activate(fused, kept, plan.rule.project(fused, steps.xs))
         _, (_, (carries, gates)) = forward_scan(plan, fused, kept, fresh, steps, lambda carry, gates: (carry, gates))
         return carries, gates
 

@@ -22,7 +22,7 @@ from seqjax.recurrent.weights import (
     require_matrix,
     require_weights,
     summed,
-    summed_outer,
+    summed_outers,
 )
 from seqjax.types import Cell, Key, Params
 
@@ -82,9 +82,11 @@ def elman(
         require_weights(params, weight_shapes(own_input_size(params)))
         return batched(params["initial_h"] if learned_carry else jnp.zeros_like(params["bias"]), batch_size)
 
+    def projected(params: Params, x: Array) -> Array:
+        return affine(x, params["input_kernel"], params["bias"], product_dtype)
+
     def pre_activation(params: Params, h: Array, x: Array) -> Array:
-        a = affine(x, params["input_kernel"], params["bias"], product_dtype)
-        return a + matmul(h, params["recurrent_kernel"], product_dtype)
+        return projected(params, x) + matmul(h, params["recurrent_kernel"], product_dtype)
 
     def step(
         params: Params, carry: Float[Array, "B H"], x: Float[Array, "B D"]
@@ -100,12 +102,15 @@ def elman(
         a = pre_activation(params, carry, x)
         return {"h": Gate(activation(a), jax.grad(lambda a: activation(a).sum())(a))}
 
-    def fuse(params: Params) -> tuple[Params, Array]:
+    def fuse(params: Params, rows: int) -> tuple[Params, Array]:
         return params, params["recurrent_kernel"].T
 
+    def project(fused, xs):
+        # with one gate alone, joining x to h in the loop costs more than it saves
+        return projected(fused[0], xs)
+
     def activate(fused, h, x):
-        # two products: with one gate alone, joining x to h costs more than it saves
-        a = pre_activation(fused[0], h, x)
+        a = x + matmul(h, fused[0]["recurrent_kernel"], product_dtype)
         # the slope goes with the value, of which it is nearly a by-product, so that the way back computes neither
         h, slope_of = jax.vjp(activation, a)
         return h, slope_of(jnp.ones_like(h))[0]
@@ -120,12 +125,9 @@ def elman(
         return matmul(da, fused[1], product_dtype), da
 
     def products(params, hs_prev, xs, gates, da):
-        gradients = {
-            "input_kernel": summed_outer(xs, da, product_dtype),
-            "recurrent_kernel": summed_outer(hs_prev, da, product_dtype),
-            "bias": summed(da),
-        }
+        d_input, d_recurrent = summed_outers((xs, hs_prev), da, product_dtype)
+        gradients = {"input_kernel": d_input, "recurrent_kernel": d_recurrent, "bias": summed(da)}
         return gradients, matmul(da, params["input_kernel"].T, product_dtype)
 
-    rule = Rule(weight_shapes, fuse, activate, advance, retreat, products)
+    rule = Rule(weight_shapes, fuse, project, activate, advance, retreat, products)
     return Cell(init, initial_carry, step, hand_written(rule), gates)

@@ -127,6 +127,13 @@ def gru(
         r, z, n, _ = checked_gates(params, carry, x)
         return {"reset": sigmoid_gate(r), "update": sigmoid_gate(z), "candidate": tanh_gate(n)}
 
+    def fuse(params: Params, rows: int) -> Params:
+        return params
+
+    def project(params, xs):
+        # in the loop: with three gates, writing and reading what is projected costs more than small products do
+        return xs
+
     def retreat(params, h_prev, gates, dh, dy):
         r, z, n, m = gates
         dh = dh + dy
@@ -157,5 +164,5 @@ def gru(
             gradients |= {"candidate_bias": summed(dm)}
         return gradients, matmul(dxz, params["input_kernel"].T, product_dtype)
 
-    rule = Rule(weight_shapes, lambda params: params, activate, advance, retreat, products)
+    rule = Rule(weight_shapes, fuse, project, activate, advance, retreat, products)
     return Cell(init, initial_carry, step, hand_written(rule), gates)

@@ -24,6 +24,7 @@ from seqjax.recurrent.weights import (
     require_weights,
     summed,
     summed_outer,
+    summed_outers,
 )
 from seqjax.types import Cell, Key, Params
 
@@ -149,11 +150,19 @@ def lstm(
             "memory": tanh_gate(s),
         }
 
-    def fuse(params: Params) -> Params:
-        kernel = jnp.concatenate([params["input_kernel"], params["recurrent_kernel"]])
-        return {"kernel": kernel, "recurrent_transposed": params["recurrent_kernel"].T} | params
+    def fuse(params: Params, rows: int) -> Params:
+        fused = {"recurrent_transposed": params["recurrent_kernel"].T} | params
+        if rows < own_input_size(params) + output_size:
+            # joining the kernels would move more numbers than joining x to h at every step saves
+            return fused
+        return {"kernel": jnp.concatenate([params["input_kernel"], params["recurrent_kernel"]])} | fused
+
+    def project(fused, xs):
+        return xs if "kernel" in fused else affine(xs, fused["input_kernel"], fused["bias"], product_dtype)
 
     def activate(fused, carry, x):
+        if "kernel" not in fused:
+            return squashed(x + matmul(carry.h, fused["recurrent_kernel"], product_dtype))
         return squashed(affine(jnp.concatenate([x, carry.h], axis=-1), fused["kernel"], fused["bias"], product_dtype))
 
     def advance(fused, carry, gates):
@@ -175,15 +184,12 @@ def lstm(
 
     def products(params, carries_prev, xs, gates, deltas):
         dz, dh = deltas
-        gradients = {
-            "input_kernel": summed_outer(xs, dz, product_dtype),
-            "recurrent_kernel": summed_outer(carries_prev.h, dz, product_dtype),
-            "bias": summed(dz),
-        }
+        d_input, d_recurrent = summed_outers((xs, carries_prev.h), dz, product_dtype)
+        gradients = {"input_kernel": d_input, "recurrent_kernel": d_recurrent, "bias": summed(dz)}
         if projection_size:
             _, s = memory_step(gates, carries_prev.c)
             gradients |= {"projection": summed_outer(gates[3] * s, dh, product_dtype)}
         return gradients, matmul(dz, params["input_kernel"].T, product_dtype)
 
-    rule = Rule(weight_shapes, fuse, activate, advance, retreat, products)
+    rule = Rule(weight_shapes, fuse, project, activate, advance, retreat, products)
     return Cell(init, initial_carry, step, hand_written(rule), gates)

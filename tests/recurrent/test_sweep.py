@@ -110,9 +110,11 @@ def test_seeds_are_a_batch_axis(policy):
             assert_close(jax.tree.map(lambda a, seed=seed: a[seed], found), expected, 1e-12)
 
 
-def test_one_step_of_one_example():
+@pytest.mark.parametrize(("batch_size", "num_steps"), [(1, 1), (3, 2)])
+def test_fewer_steps_of_examples_than_the_kernels_have_rows(batch_size, num_steps):
+    """Where the LSTM does not join its kernels."""
     with jax.enable_x64(True):
-        args = data("lstm", 1, 1)
+        args = data("lstm", batch_size, num_steps)
         expected = gradients("lstm", "unroll", ragged=False)(*args)
         for policy in POLICIES:
             assert_close(gradients("lstm", policy, ragged=False)(*args), expected, 1e-13)

@@ -37,15 +37,19 @@ def test_one_tiny_shape(tmp_path, monkeypatch, capsys):
         assert f"| gru | 8, 5, 3, 4 | {name} | {row['median_s'] * 1e3:.2f} |" in text
 
 
-def test_a_batch_shared_out_has_the_gradients_of_the_whole():
+@pytest.mark.parametrize("devices", [1, 8])
+def test_descent_is_that_of_the_whole_batch_step_by_step(devices, monkeypatch):
+    monkeypatch.setattr(recurrent, "LEARNING_RATE", 0.3)  # each step is to move both by much
     params, xs = jax.random.normal(jax.random.key(0), (3, 2)), jax.random.normal(jax.random.key(1), (8, 3))
 
     def loss(params, xs):
         return jnp.mean((xs @ params) ** 2)
 
-    chex.assert_trees_all_close(
-        jax.jit(recurrent.gradients_of(loss, 8))(params, xs), jax.grad(loss, argnums=(0, 1))(params, xs), rtol=1e-6
-    )
+    found = jax.jit(recurrent.descent(loss, devices))(params, xs)
+    for _ in range(recurrent.STEPS):
+        slopes = jax.grad(loss, argnums=(0, 1))(params, xs)
+        params, xs = params - 0.3 * slopes[0], xs - 0.3 * slopes[1]
+    chex.assert_trees_all_close(found, (params, xs), rtol=1e-5)
 
 
 def test_the_means_are_geometric_and_over_the_shapes_that_both_have():
@@ -56,8 +60,8 @@ def test_the_means_are_geometric_and_over_the_shapes_that_both_have():
     assert recurrent.speedups(entries, "torch") == {"full": [4, 1], "full on 2": [2]}
     described = [{**e, "cell": "gru", "shape": [1, 2, 3, 4], "noise": 0.0} for e in entries[:2]]
     for row in (row for e in described for row in e["versions"].values()):
-        row.update(quartiles_s=[1, 2], gflop_per_s=1.0, compile_s=0.0, temp_bytes=None)
-    receipt = {"device": "cpu", "packages": {}, "repetitions": 1, "product_flop_per_s": 4e9, "entries": described}
+        row.update(quartiles_s=[1, 2], seconds=[1, 2], gflop_per_s=1.0, compile_s=0.0, temp_bytes=None)
+    receipt = {"device": "cpu", "packages": {}, "product_flop_per_s": 4e9, "entries": described}
     text = recurrent.table(receipt)
     assert "| gru | full | torch | 2.00 | 1.00 | 4.00 | 2 |" in text
     assert "| 1.0 | 25% |" in text

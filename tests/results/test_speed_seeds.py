@@ -19,7 +19,7 @@ def test_an_experiment(tmp_path, capsys):
         assert min(ways.values()) > 0
         times = [ways[way] / ways["one"] for way in ("map", "vmap", "map on 8")]
         assert f"| {entry['experiment']} | {entry['steps']} | {ways['one'] * 1e3:.1f} | {times[0]:.2f} | " in text
-    assert "| map | vmap | map on 8 | noise |" in capsys.readouterr().out
+    assert "| map | vmap | map on 8 | repetitions | noise |" in capsys.readouterr().out
 
 
 def test_an_unknown_experiment_is_refused(capsys):

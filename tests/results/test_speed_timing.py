@@ -20,6 +20,12 @@ def test_contenders_take_turns_and_follow_each_other_in_any_order():
     assert set(turns[1:]) == {"abc", "acb", "bac", "bca", "cab", "cba"}
 
 
+def test_long_runs_are_repeated_less_often_but_five_times():
+    seconds = timing.seconds_in_turn({"long": lambda: None}, 30, within_s=0)
+    assert len(seconds["long"]) == 5
+    assert len(timing.seconds_in_turn({"long": lambda: None}, 3, within_s=0)["long"]) == 3
+
+
 def test_noise_is_what_two_medians_of_one_program_differ_by():
     assert timing.noise_of([1.0] * 9, [1.0] * 9) == 0
     assert timing.noise_of([1.0] * 9, [1.1] * 9) >= 0.1 - 1e-12
