@@ -35,9 +35,10 @@ class Rule(NamedTuple):
     project: `(fused, xs [... D]) -> xs`, what of the inputs' part is done for all steps at once, before the loop.
     activate: `(fused, carry [... H], projected x) -> gates`, all else that takes a product with a kernel.
     advance: `(fused, carry, gates) -> (carry, y)`.
-    retreat: `(fused, carry_prev, gates, d_carry, d_y) -> (d_carry_prev, deltas)`, the derivative of one step; the
+    keep: `gates -> gates`, those of them that the way back reads.
+    retreat: `(fused, carry_prev, kept gates, d_carry, d_y) -> (d_carry_prev, deltas)`, the derivative of one step; the
         deltas are the gradients of the pre-activations.
-    products: `(params, carries_prev, xs, gates, deltas) -> (d_params, d_xs)`, for all steps at once.
+    products: `(params, carries_prev, xs, kept gates, deltas) -> (d_params, d_xs)`, for all steps at once.
     """
 
     weight_shapes: Callable[[int], dict[str, tuple[int, ...]]]
@@ -45,6 +46,7 @@ class Rule(NamedTuple):
     project: Callable[[PyTree[Array], Array], Array]
     activate: Callable[..., PyTree[Array]]
     advance: Callable[..., tuple[PyTree[Array], Array]]
+    keep: Callable[[PyTree[Array]], PyTree[Array]]
     retreat: Callable[..., tuple[PyTree[Array], PyTree[Array]]]
     products: Callable[..., tuple[Params, Array]]
 
@@ -122,7 +124,7 @@ def zeros_like(tree: PyTree[Array]) -> PyTree[Array]:
 
 
 def forward_scan(plan, fused, carry, fresh, steps: Steps, keep):
-    """Returns the last carry and, per step, `(y, keep(carry before the step, gates))`."""
+    """Returns the last carry and, per step, `(y, keep(carry before the step, kept gates))`."""
 
     def body(carry, now: Steps):
         if now.resets is not None:
@@ -131,7 +133,7 @@ def forward_scan(plan, fused, carry, fresh, steps: Steps, keep):
         advanced, y = plan.rule.advance(fused, carry, gates)
         if now.valid is not None:
             advanced, y = select(now.valid, (advanced, y), (carry, jnp.zeros_like(y)))
-        return advanced, (y, keep(carry, gates))
+        return advanced, (y, keep(carry, plan.rule.keep(gates)))
 
     projected = steps._replace(xs=plan.rule.project(fused, steps.xs))
     return lax.scan(body, carry, projected, reverse=plan.reverse)
@@ -192,7 +194,7 @@ def segmented_backward(plan, params, fresh, steps: Steps, kept, d_carry, d_ys):
 
     def recalled(kept, steps):
         if lean:
-            return kept, plan.rule.activate(fused, kept, plan.rule.project(fused, steps.xs))
+            return kept, plan.rule.keep(plan.rule.activate(fused, kept, plan.rule.project(fused, steps.xs)))
         _, (_, (carries, gates)) = forward_scan(plan, fused, kept, fresh, steps, lambda carry, gates: (carry, gates))
         return carries, gates
 

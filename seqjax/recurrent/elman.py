@@ -22,7 +22,7 @@ from seqjax.recurrent.weights import (
     require_matrix,
     require_weights,
     summed,
-    summed_outers,
+    summed_outer,
 )
 from seqjax.types import Cell, Key, Params
 
@@ -119,15 +119,21 @@ def elman(
         h, _ = gates
         return h, h
 
-    def retreat(fused, h_prev, gates, dh, dy):
+    def keep(gates):
         _, slope = gates
+        return slope
+
+    def retreat(fused, h_prev, slope, dh, dy):
         da = slope * (dh + dy)
         return matmul(da, fused[1], product_dtype), da
 
-    def products(params, hs_prev, xs, gates, da):
-        d_input, d_recurrent = summed_outers((xs, hs_prev), da, product_dtype)
-        gradients = {"input_kernel": d_input, "recurrent_kernel": d_recurrent, "bias": summed(da)}
+    def products(params, hs_prev, xs, slopes, da):
+        gradients = {
+            "input_kernel": summed_outer(xs, da, product_dtype),
+            "recurrent_kernel": summed_outer(hs_prev, da, product_dtype),
+            "bias": summed(da),
+        }
         return gradients, matmul(da, params["input_kernel"].T, product_dtype)
 
-    rule = Rule(weight_shapes, fuse, project, activate, advance, retreat, products)
+    rule = Rule(weight_shapes, fuse, project, activate, advance, keep, retreat, products)
     return Cell(init, initial_carry, step, hand_written(rule), gates)

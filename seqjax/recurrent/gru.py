@@ -134,6 +134,9 @@ def gru(
         # in the loop: with three gates, writing and reading what is projected costs more than small products do
         return xs
 
+    def keep(gates):
+        return gates
+
     def retreat(params, h_prev, gates, dh, dy):
         r, z, n, m = gates
         dh = dh + dy
@@ -164,5 +167,5 @@ def gru(
             gradients |= {"candidate_bias": summed(dm)}
         return gradients, matmul(dxz, params["input_kernel"].T, product_dtype)
 
-    rule = Rule(weight_shapes, fuse, project, activate, advance, retreat, products)
+    rule = Rule(weight_shapes, fuse, project, activate, advance, keep, retreat, products)
     return Cell(init, initial_carry, step, hand_written(rule), gates)

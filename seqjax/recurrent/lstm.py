@@ -170,6 +170,9 @@ def lstm(
         h = output(gates[3], s, fused.get("projection"))
         return LSTMCarry(h, c), h
 
+    def keep(gates):
+        return gates
+
     def retreat(fused, carry_prev, gates, d_carry, dy):
         i, f, g, o = gates
         _, s = memory_step(gates, carry_prev.c)
@@ -191,5 +194,5 @@ def lstm(
             gradients |= {"projection": summed_outer(gates[3] * s, dh, product_dtype)}
         return gradients, matmul(dz, params["input_kernel"].T, product_dtype)
 
-    rule = Rule(weight_shapes, fuse, project, activate, advance, retreat, products)
+    rule = Rule(weight_shapes, fuse, project, activate, advance, keep, retreat, products)
     return Cell(init, initial_carry, step, hand_written(rule), gates)
