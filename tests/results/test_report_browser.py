@@ -50,7 +50,7 @@ def page(request, tmp_path):
         )
         for name, size, health in (("ten", 10, "ok"), ("nine", 9, "collapsed"), ("hundred" + "d" * 90, 100, "ok"))
     ]
-    path.write_text(report_of_runs(read_runs(runs), "<script>console.log('no')</script>"))
+    path.write_text(report_of_runs(*read_runs(runs), "<script>console.log('no')</script>"))
     return path
 
 
