@@ -34,10 +34,13 @@ def report_of_runs(runs: Sequence[Run], unreadable: Mapping[str, str], title: st
         for run, c in zip(runs, curves, strict=True)
     ]
     chosen = affordable(path for paths in drawn for path in paths)
-    parts = _unread(unreadable)
+    parts = []
     if len(runs) > 1:
         links = [element("li", element("a", run.label, href=f"#run-{n}")) for n, run in enumerate(runs, start=1)]
-        parts += [element("nav", element("ul", *links), aria_label="Runs"), *_together(runs, curves)]
+        parts.append(element("nav", element("ul", *links), aria_label="Runs"))
+    parts += _unread(unreadable)
+    if len(runs) > 1:
+        parts += _together(runs, curves)
     for number, (run, own, paths) in enumerate(zip(runs, curves, drawn, strict=True), start=1):
         parts.append(element("section", *_alone(run, own, paths, chosen), id=f"run-{number}"))
     lead = "Metrics are means over training seeds with Student's 95 % interval."

@@ -65,6 +65,33 @@ def test_every_picture_says_what_it_shows(tmp_path):
         assert "loss 0.2333 to 0.07778" in drawing.attributes["aria-label"]
 
 
+def test_both_axes_of_a_drawing_are_named(tmp_path):
+    page = report(make_run(tmp_path / "a"))
+    labels = ["".join(node.text) for node in page.all("text")]
+    assert labels.count("training step") == len(page.all("svg")) > 0
+    (caption,) = [text for text in map("".join, (node.text for node in page.all("figcaption"))) if "loss" in text]
+    assert caption.startswith("loss and validation")
+
+
+def test_the_cells_of_a_table_wider_than_paper_name_their_columns(tmp_path):
+    def measures(count):
+        return {f"a/m{n}": {"per_seed": [n], "mean": n, "ci95": None, "n": 1} for n in range(count)}
+
+    narrow = report(make_run(tmp_path / "a", metrics=measures(7)))
+    assert not narrow.all("table", class_="wide")
+    wide = report(make_run(tmp_path / "b", metrics=measures(8)))
+    assert len(wide.all("table", class_="wide")) == 1
+    named = [node.attributes["data-column"] for node in wide.all("td") if "data-column" in node.attributes]
+    assert named == [f"m{n}" for n in range(8)]
+
+
+def test_long_texts_alone_have_room_for_more_than_a_word(tmp_path):
+    (tmp_path / "empty").mkdir()
+    page = Page(report_of_runs(*read_runs([make_run(tmp_path / "a"), tmp_path / "empty"])))
+    (text,) = page.all("td", class_="long")
+    assert "".join(text.text).startswith("no readable config.json")
+
+
 def test_a_run_is_drawn_once(tmp_path):
     """Its own picture of the learning curves stands where the page has none to draw."""
     figures = {"learning_curves": png()}
@@ -106,6 +133,8 @@ def test_only_differing_fields_of_configurations_are_shown(tmp_path):
         ["only_here", "null", "not set"],
         ["plan.seeds", "3", "2"],
     ]
+    # as pale on the page as it is beside what has been set
+    assert ["".join(node.text) for node in report(*paths).all("span", class_="absent")] == ["not set"]
 
 
 def test_equal_configurations_have_no_table(tmp_path):
