@@ -169,7 +169,12 @@ def judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path, start: aga
 def _report(rows: Sequence[Row], run_dirs: Sequence[Path], output: Path, title: str | None, folder: Path) -> int:
     check_output(output)
     if run_dirs:
-        content = report_of_runs(read_runs(run_dirs), title)
+        found, unreadable = read_runs(run_dirs)
+        for reason in unreadable.values():
+            print(f"results: {shown(reason)}", file=sys.stderr)
+        if not found:
+            return UsageError.exit_code
+        content = report_of_runs(found, unreadable, title)
     else:
         content = report_of_results(rows, current(rows), folder, title)
     print(f"{write_report(output, content)} {output}, {len(content.encode()) / 1e6:.1f} MB")

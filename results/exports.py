@@ -23,6 +23,7 @@ LATEX_RULES = str.maketrans(
         "±": r"$\pm$",
         "<": r"$<$",
         ">": r"$>$",
+        "|": r"$|$",  # without it a dash, in the encoding that LaTeX begins with
         "\n": " ",
     }
 )
@@ -70,7 +71,9 @@ def latex_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Curren
         measure, line = receipt["metrics"][row.metric], cells(row, receipts, now[row.name])
         judged = line["verdict"] if line["stale"] == "current" else f"{line['verdict']}, stale"
         texts = (row.title, row.unit, line["published"], interval_text(measure), str(measure["n"]), judged)
-        lines.append(" & ".join(text.translate(LATEX_RULES) for text in texts) + r" \\")
+        line = " & ".join(text.translate(LATEX_RULES) for text in texts) + r" \\"
+        # after the end of a line these are no text, but how much room is to follow it
+        lines.append(f"{{{line[0]}}}{line[1:]}" if line.startswith(("[", "*")) else line)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from results.report.markup import Markup, element
 
-WIDTH, HEIGHT = 340, 210
-LEFT, RIGHT, TOP, BOTTOM = 48, 8, 8, 22
+WIDTH, HEIGHT = 340, 222
+LEFT, RIGHT, TOP, BOTTOM = 48, 8, 8, 34
 COLOURS = 10  # of page.css
 MOST_POINTS = 120  # of a line: more than a screen tells apart
 
@@ -111,7 +111,10 @@ def _grid(steps: _Scale, values: _Scale) -> Markup:
     for step in ticks(max(steps.low, 0.0), steps.high, logarithmic=False):
         # a label at the very edge would be cut off
         anchor = "end" if steps.place(step) > WIDTH - RIGHT - 12 else "middle"
-        marks.append(element("text", _short(step), x=f"{steps.place(step):.1f}", y=HEIGHT - 6, text_anchor=anchor))
+        x, y = f"{steps.place(step):.1f}", HEIGHT - BOTTOM + 14
+        marks.append(element("text", _short(step), x=x, y=y, text_anchor=anchor))
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    marks.append(element("text", "training step", x=middle, y=HEIGHT - 5, text_anchor="middle"))
     return element("g", *marks, aria_hidden="true")
 
 

@@ -42,11 +42,13 @@ def difference(labels: Sequence[str], configurations: Sequence[Mapping[str, str]
     found = differing(configurations)
     if not found:
         return element("p", "All fields are the same.")
-    lines = [
-        [name, *(element("code", value) for value in values)] for name, values in list(found.items())[:MOST_FIELDS]
-    ]
+    lines = [[name, *map(_value, values)] for name, values in list(found.items())[:MOST_FIELDS]]
     content = table("Fields in which the configurations differ", ["field", *labels], lines)
     return Markup(content + left_out(len(found) - MOST_FIELDS, "fields"))
+
+
+def _value(value: str) -> Markup:
+    return element("span", value, class_="absent") if value == ABSENT else element("code", value)
 
 
 def configuration(fields: Mapping[str, str], *, caption: str) -> Markup:

@@ -19,5 +19,10 @@ const open = () => {
   if (target && target.tagName === "DETAILS") { target.open = true; target.scrollIntoView(); }
 };
 addEventListener("hashchange", open);
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach(part => { part.open = true; });
+});
+addEventListener("afterprint", () => folded.forEach(part => { part.open = false; }));
 open();

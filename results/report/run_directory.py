@@ -42,8 +42,6 @@ class Run(NamedTuple):
 
 def read_run(path: Path) -> Run:
     """Raises UsageError for what is no run directory, and for a file of it that is a link, damaged or no file."""
-    if not path.is_dir():
-        raise UsageError(f"{path}: no such directory, expected that of a run.\nName one that a run has made.")
     for name in FILES:
         place = path / name
         if place.is_symlink() or (place.exists() and not place.is_file()):
@@ -77,6 +75,19 @@ def summaries(path: Path, metrics: dict[str, dict[str, Any]]) -> dict[str, dict[
     return found
 
 
-def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Each directory once, in the order that they were named. Raises UsageError as `read_run` does."""
-    return [read_run(path) for path in dict.fromkeys(paths)]
+def read_runs(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
+    """The runs of the directories, each once and in the order that they were named; by label, why others are none.
+
+    Raises UsageError for a name that leads to no directory: a slip of whoever typed it, and no damage.
+    """
+    runs, unreadable = [], {}
+    for path in dict.fromkeys(paths):
+        if not path.is_dir():
+            raise UsageError(f"{path}: no such directory, expected that of a run.\nName one that a run has made.")
+        try:
+            runs.append(read_run(path))
+        except UsageError as error:
+            unreadable[str(path)] = str(error)
+        except OSError as error:
+            unreadable[str(path)] = f"{error.filename}: cannot be read ({error.strerror}).\nGive permission to read it."
+    return runs, unreadable

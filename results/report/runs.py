@@ -16,15 +16,18 @@ from results.report.pictures import affordable, figures, pictures_of
 from results.report.run_directory import Run
 from results.report.table import Cell, table
 from results.table import duration
-from seqjax.errors import UsageError
+from seqjax.errors import UsageError, shown
 from seqjax.receipt import interval_text
 
 HEALTH = {"ok": "good", "collapsed": "bad", "diverged": "bad"}
 ELSEWHERE = ("config", "data_sha256", "experiment", "fork", "metrics", "plan", "earlier", "smoke")
 
 
-def report_of_runs(runs: Sequence[Run], title: str | None = None) -> str:
-    """The HTML document of one run or of several beside each other."""
+def report_of_runs(runs: Sequence[Run], unreadable: Mapping[str, str], title: str | None = None) -> str:
+    """The HTML document of one run or of several beside each other, at least one.
+
+    unreadable: directories of which nothing else is shown, each with the reason.
+    """
     curves = [curves_of(run.rows) for run in runs]
     drawn = [
         [path for path in pictures_of(run.path) if not (c and _is_redrawn(path))]
@@ -34,11 +37,24 @@ def report_of_runs(runs: Sequence[Run], title: str | None = None) -> str:
     parts = []
     if len(runs) > 1:
         links = [element("li", element("a", run.label, href=f"#run-{n}")) for n, run in enumerate(runs, start=1)]
-        parts += [element("nav", element("ul", *links), aria_label="Runs"), *_together(runs, curves)]
+        parts.append(element("nav", element("ul", *links), aria_label="Runs"))
+    parts += _unread(unreadable)
+    if len(runs) > 1:
+        parts += _together(runs, curves)
     for number, (run, own, paths) in enumerate(zip(runs, curves, drawn, strict=True), start=1):
         parts.append(element("section", *_alone(run, own, paths, chosen), id=f"run-{number}"))
     lead = "Metrics are means over training seeds with Student's 95 % interval."
     return page(title or (runs[0].label if len(runs) == 1 else f"{len(runs)} runs"), lead, parts)
+
+
+def _unread(unreadable: Mapping[str, str]) -> list[Markup]:
+    """The reasons alone: what to do about them is for the one who has the directories."""
+    if not unreadable:
+        return []
+    # without the directory, which stands beside it: a long one would leave no room for the reason
+    reasons = {label: reason.removeprefix(label).lstrip(": /") for label, reason in unreadable.items()}
+    lines = [[label, shown(reason).split("\n")[0]] for label, reason in reasons.items()]
+    return [element("h2", "Not shown"), table("Directories that cannot be read", ["run", "reason"], lines)]
 
 
 def _is_redrawn(path: Path) -> bool:

@@ -72,7 +72,9 @@ def make_run(
 
 
 def report(*paths, **options) -> Page:
-    return Page(report_of_runs(read_runs(paths), **options))
+    runs, unreadable = read_runs(paths)
+    assert not unreadable
+    return Page(report_of_runs(runs, unreadable, **options))
 
 
 def told(capsys, *args: str) -> str:

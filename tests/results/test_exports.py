@@ -2,13 +2,16 @@
 
 import csv
 import io
+import re
 
 import fabricated
 import pytest
 
-from results.__main__ import main
-from results.exports import csv_text, latex_text
+from results.__main__ import FOLDER, main
+from results.exports import CSV_COLUMNS, csv_text, latex_text
 from results.row import Reference
+from results.rows import ROWS
+from results.stored import path_of
 
 
 def written(receipt=None):
@@ -49,6 +52,35 @@ def test_latex_escapes_what_it_would_read_as_its_own():
         r"1 $\pm$ 2 (A \& B) & 3.10 $\pm$ 0.25 & 3 & within \\"
     )
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
+
+
+@pytest.mark.parametrize(("title", "start"), [("[F] a|b", "{[}F] a$|$b & "), ("*a", "{*}a & "), ("a*[b]", "a*[b] & ")])
+def test_no_title_is_read_as_what_ends_the_line_before(title, start):
+    text = latex_text([fabricated.ROW._replace(title=title)], written(fabricated.receipt()), fabricated.STATE)
+    assert text.splitlines()[5].startswith(start)
+
+
+def test_each_line_of_the_committed_table_has_the_columns_of_its_head(capsys):
+    """As a program reads them: CSV by its module, LaTeX with what is escaped taken out."""
+    assert main(["export", "csv"]) == 0
+    lines = list(csv.reader(io.StringIO(capsys.readouterr().out), strict=True))
+    assert {len(line) for line in lines} == {len(CSV_COLUMNS)}
+    names = [(line[0], line[2]) for line in lines[1:]]
+    assert len(names) == len(set(names))
+    run = {row.name: row.metric for row in ROWS if path_of(row, FOLDER).exists()}
+    assert {name for name, _ in names} == set(run)
+    assert set(run.items()) <= set(names)
+
+    assert main(["export", "latex"]) == 0
+    _, begin, top, head, middle, *body, bottom, end = capsys.readouterr().out.splitlines()
+    assert (top, middle, bottom) == (r"\toprule", r"\midrule", r"\bottomrule")
+    assert (begin, end) == (r"\begin{tabular}{llrrrl}", r"\end{tabular}")
+    assert len(body) == len(run)
+    for line in (head, *body):
+        plain = re.sub(r"\\[&%$#_{}]", "", line.removesuffix(r" \\"))
+        assert plain.count("&") == 5, line
+        assert not re.search(r"[%#_~^|<>]", re.sub(r"\$.*?\$", "", plain)), line
+        assert line.isascii(), line
 
 
 def test_a_stale_row_says_so_and_one_that_has_not_run_is_left_out():

@@ -65,6 +65,33 @@ def test_every_picture_says_what_it_shows(tmp_path):
         assert "loss 0.2333 to 0.07778" in drawing.attributes["aria-label"]
 
 
+def test_both_axes_of_a_drawing_are_named(tmp_path):
+    page = report(make_run(tmp_path / "a"))
+    labels = ["".join(node.text) for node in page.all("text")]
+    assert labels.count("training step") == len(page.all("svg")) > 0
+    (caption,) = [text for text in map("".join, (node.text for node in page.all("figcaption"))) if "loss" in text]
+    assert caption.startswith("loss and validation")
+
+
+def test_the_cells_of_a_table_wider_than_paper_name_their_columns(tmp_path):
+    def measures(count):
+        return {f"a/m{n}": {"per_seed": [n], "mean": n, "ci95": None, "n": 1} for n in range(count)}
+
+    narrow = report(make_run(tmp_path / "a", metrics=measures(7)))
+    assert not narrow.all("table", class_="wide")
+    wide = report(make_run(tmp_path / "b", metrics=measures(8)))
+    assert len(wide.all("table", class_="wide")) == 1
+    named = [node.attributes["data-column"] for node in wide.all("td") if "data-column" in node.attributes]
+    assert named == [f"m{n}" for n in range(8)]
+
+
+def test_long_texts_alone_have_room_for_more_than_a_word(tmp_path):
+    (tmp_path / "empty").mkdir()
+    page = Page(report_of_runs(*read_runs([make_run(tmp_path / "a"), tmp_path / "empty"])))
+    (text,) = page.all("td", class_="long")
+    assert "".join(text.text).startswith("no readable config.json")
+
+
 def test_a_run_is_drawn_once(tmp_path):
     """Its own picture of the learning curves stands where the page has none to draw."""
     figures = {"learning_curves": png()}
@@ -76,7 +103,7 @@ def test_a_report_of_ten_runs_is_below_ten_megabytes(tmp_path):
     figures = {name: png(more=size) for name, size in (("samples", 300_000), ("latent_map", 700_000))}
     lines = [{"phase": 0, "step": step, **{f"m{n}": [step, 2.0] for n in range(30)}} for step in range(1, 500)]
     paths = [make_run(tmp_path / f"{n}", figures=figures, lines=lines, config={"long": "x" * 10**6}) for n in range(10)]
-    content = report_of_runs(read_runs(paths))
+    content = report_of_runs(*read_runs(paths))
     assert 4_000_000 < len(content.encode()) < 10_000_000
     page = Page(content)
     assert len(page.all("img")) > 10
@@ -106,6 +133,8 @@ def test_only_differing_fields_of_configurations_are_shown(tmp_path):
         ["only_here", "null", "not set"],
         ["plan.seeds", "3", "2"],
     ]
+    # as pale on the page as it is beside what has been set
+    assert ["".join(node.text) for node in report(*paths).all("span", class_="absent")] == ["not set"]
 
 
 def test_equal_configurations_have_no_table(tmp_path):
@@ -149,12 +178,12 @@ def test_runs_that_share_nothing_have_no_empty_sections(tmp_path):
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
     paths = [make_run(tmp_path / name, figures={n: png() for n in ("z", "a", "m")}) for name in ("b", "a")]
-    first = report_of_runs(read_runs(paths))
+    first = report_of_runs(*read_runs(paths))
     for path in paths:
         os.utime(path / "figures" / "z.png", (1, 1))
         (path / "figures" / "m.png").unlink()
         (path / "figures" / "m.png").write_bytes(png())
-    assert report_of_runs(read_runs(paths)) == first
+    assert report_of_runs(*read_runs(paths)) == first
     store(tmp_path, receipt())
     assert report_of_results([ROW], STATE, tmp_path) == report_of_results([ROW], STATE, tmp_path)
 
@@ -221,6 +250,79 @@ def test_errors_name_the_thing_and_what_to_do(tmp_path, capsys):
     (tmp_path / "c").mkdir()
     assert "stands alone" in (main(["--check", "report"], rows=[]), capsys.readouterr().err)[1]
     assert not (tmp_path / "r.html").exists()
+
+
+def damaged_runs(folder):
+    """By the reason that is told of each: a directory that cannot be read, one for each kind of damage."""
+    found = {
+        "no readable config.json": make_run(folder / "no_config"),
+        "metrics.jsonl: line 2 is not a line of metrics": make_run(folder / "cut_metrics"),
+        "receipt.json: not a readable receipt": make_run(folder / "cut_receipt"),
+        "no readable config.json, expected a run directory": folder / "empty",
+    }
+    (folder / "empty").mkdir()
+    (folder / "no_config" / "config.json").unlink()
+    whole = (folder / "cut_metrics" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "cut_metrics" / "metrics.jsonl").write_text(whole[0] + whole[1][:20] + "\n" + whole[2])
+    os.truncate(folder / "cut_receipt" / "receipt.json", 50)
+    return found
+
+
+def test_a_damaged_run_keeps_no_other_from_the_report(tmp_path, capsys):
+    good, other, damaged = make_run(tmp_path / "a"), make_run(tmp_path / "b", finished=False), damaged_runs(tmp_path)
+    first, *others = damaged.values()
+    paths = [first, good, *others, other]
+    assert main(["report", *map(str, paths), "--output", str(tmp_path / "r.html")], rows=[]) == 0
+    told_of = capsys.readouterr().err
+    page = Page((tmp_path / "r.html").read_text())
+    assert [row[0] for row in page.cells("Runs")[1:]] == [str(good), str(other)]
+    lines = page.cells("Directories that cannot be read")
+    assert lines[0] == ["run", "reason"]
+    for (reason, path), (label, why) in zip(damaged.items(), lines[1:], strict=True):
+        assert label == str(path)
+        assert why.startswith(reason)
+        assert f"results: {path}" in told_of
+        assert reason in told_of
+    assert {"".join(node.text) for node in page.all("h2")} >= {str(good), str(other)}
+    assert page.cells(str(good))[1] == ["autoencoder", "2.3 ± 3.8"]
+
+
+def test_the_reason_is_seen_beside_the_longest_name(tmp_path):
+    place = tmp_path.joinpath(*["n" * 200] * 3)
+    place.mkdir(parents=True)
+    page = Page(report_of_runs(*read_runs([make_run(tmp_path / "a"), place])))
+    (line,) = page.cells("Directories that cannot be read")[1:]
+    assert line[1] == "no readable config.json, expected a run directory of this project."
+
+
+def test_a_report_of_whole_runs_has_no_place_for_damaged_ones(tmp_path):
+    assert "Not shown" not in report(make_run(tmp_path / "a")).text("h2")
+
+
+def test_without_a_run_that_can_be_read_there_is_no_report(tmp_path, capsys):
+    damaged = damaged_runs(tmp_path)
+    assert main(["report", *map(str, damaged.values()), "--output", str(tmp_path / "r.html")], rows=[]) == 2
+    told_of = capsys.readouterr().err
+    assert all(str(path) in told_of for path in damaged.values())
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_name_that_leads_nowhere_is_an_error_whatever_stands_beside_it(tmp_path, capsys):
+    good, output = make_run(tmp_path / "a"), tmp_path / "r.html"
+    assert "gone: no such directory" in told(capsys, good, tmp_path / "gone", "--output", output)
+    assert "config.json: no such directory" in told(capsys, good / "config.json", good, "--output", output)
+    assert not output.exists()
+
+
+def test_a_directory_without_permission_is_named(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path / "receipt.json"))
+
+    monkeypatch.setattr("results.report.run_directory.read_description", refused)
+    path = make_run(tmp_path / "a")
+    runs, unreadable = read_runs([path])
+    assert not runs
+    assert unreadable[str(path)].startswith(f"{path / 'receipt.json'}: cannot be read (Permission denied).")
 
 
 def test_only_a_report_is_written_over(tmp_path, capsys):

@@ -50,10 +50,11 @@ def page(request, tmp_path):
         )
         for name, size, health in (("ten", 10, "ok"), ("nine", 9, "collapsed"), ("hundred" + "d" * 90, 100, "ok"))
     ]
-    path.write_text(report_of_runs(read_runs(runs), "<script>console.log('no')</script>"))
+    path.write_text(report_of_runs(*read_runs(runs), "<script>console.log('no')</script>"))
     return path
 
 
+PAPER = 717  # pixels of CSS
 FIRST_TABLE = "document.querySelector('table')"
 
 
@@ -121,9 +122,30 @@ def test_a_report_in_a_browser(tab, page):
     tab.media(media="print", prefers_color_scheme="dark")
     assert sum(map(int, colors(tab)[0].split(","))) == 3 * 255
     assert tab.run("[...document.querySelectorAll('.scroll')].every(b => getComputedStyle(b).overflowX === 'visible')")
+    # nothing is wider than A4 between a browser's margins: it would print the whole report smaller
+    tab.width(PAPER)
+    assert tab.run("document.documentElement.scrollWidth") <= PAPER
+    assert tab.run("[...document.querySelectorAll('.wide thead')].every(h => getComputedStyle(h).display === 'none')")
+    named = "[...document.querySelectorAll('.wide td')].map(c => getComputedStyle(c, '::before').content)"
+    assert not {"none", '": "'} & set(tab.run(named))
+    swatches = "[...document.querySelectorAll('.key')].map(k => getComputedStyle(k, '::before').printColorAdjust)"
+    assert set(tab.run(swatches)) <= {"exact"}
 
     assert tab.complaints() == []
     assert {url for url in tab.requested() if not url.startswith("data:image/png;base64,")} == {page.as_uri()}
+
+
+def test_what_is_folded_is_printed_and_folded_again(tab, page):
+    tab.open(page)
+    tab.run("document.querySelector('details').open = true")
+    folded = "[...document.querySelectorAll('details')].map(part => part.open)"
+    before = tab.run(folded)
+    assert len(before) > 1
+    assert not any(before[1:])
+    tab.run("dispatchEvent(new Event('beforeprint'))")
+    assert all(tab.run(folded))
+    tab.run("dispatchEvent(new Event('afterprint'))")
+    assert tab.run(folded) == before
 
 
 def colors(tab) -> list[str]:

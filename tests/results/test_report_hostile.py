@@ -43,7 +43,7 @@ def hostile_run(path):
 
 def test_nothing_of_a_hostile_run_becomes_markup(tmp_path):
     paths = [hostile_run(tmp_path / name) for name in ('<b onclick="x">', "&amp;\n")]
-    content = report_of_runs(read_runs(paths), title=HOSTILE)
+    content = report_of_runs(*read_runs(paths), title=HOSTILE)
     page = Page(content)
     assert "<script>alert(1)</script>" in page.text("title")
     assert len(page.all("script")) == 1
@@ -115,7 +115,7 @@ def test_metrics_of_any_size_are_not_read(tmp_path):
 def test_a_page_can_load_nothing(tmp_path):
     store(tmp_path, receipt())
     for content in (
-        report_of_runs(read_runs([make_run(tmp_path / "a"), make_run(tmp_path / "b")])),
+        report_of_runs(*read_runs([make_run(tmp_path / "a"), make_run(tmp_path / "b")])),
         report_of_results([ROW], STATE, tmp_path),
     ):
         page = Page(content)
