@@ -138,7 +138,7 @@ def build(config: Config) -> Experiment:
         labels = jnp.asarray(data.test.fields["label"])
         return latent_figures("conditional VAE", model, state.params, data.test, key, condition(labels))
 
-    told = Split({"x": data.test.fields["x"], "condition": condition(true)})
+    told = Split({"x": data.test.fields["x"], "condition": np.eye(count, dtype=np.float32)[true]})
     functions = {name: takes(told)(function) for name, function in latent_space.functions(model).items()}
     functions["generate"] = generate
     return Experiment(data, (phase,), validate, evaluate, figures, functions, posterior_health("conditional_vae"))

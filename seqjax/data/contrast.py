@@ -14,8 +14,8 @@ from seqjax.types import Split
 def contrast_normalised(x: Shaped[np.ndarray | Array, "N ..."]) -> Float[np.ndarray | Array, "N ..."]:
     """Each example with mean 0 and mean absolute value 1 over all its values, in float32; 0 where it is constant.
 
-    uint8 and intensities of the same image come out alike. Computed in float64, in float32 where traced. Source: global contrast normalisation with the L1-norm, as
-    of Ruff et al., "Deep one-class classification" (2018), section 4.2.
+    uint8 and intensities of the same image come out alike. Computed in float64, in float32 where traced. Source: global
+    contrast normalisation with the L1-norm, as of Ruff et al., "Deep one-class classification" (2018), section 4.2.
     """
     xp, dtype, rounding = np, np.float64, 1e-10
     if isinstance(x, jax.core.Tracer):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
 from seqjax.data.batches import whole
 from seqjax.data.scaling import Scale, observed, scaled
@@ -90,7 +90,7 @@ def new_series(
     return whole(framed(scaled(Split({"x": x, "length": np.asarray(length, np.int32)}), scale), frame))
 
 
-def _traced_series(x: Float[Array, "N T D"], scale: Scale, size: int, length: Int[Array, "N"] | None) -> Batch:
+def _traced_series(x: Shaped[Array, "N T D"], scale: Scale, size: int, length: Int[Array, "N"] | None) -> Batch:
     """`new_series` in JAX's numbers: NumPy holds no symbols and no traced values."""
     count, num_steps, width = x.shape
     length = jnp.full(count, num_steps, jnp.int32) if length is None else jnp.asarray(length, jnp.int32)

@@ -11,7 +11,7 @@ from seqjax.types import Batch, Split
 
 
 def per_row(function: Callable[[Batch], PyTree[Array]], split: Split, *, chunk: int = 1000) -> PyTree[Array]:
-    """`per_example`, and of a symbolic number of rows `function(batch)` of all at once: there are no chunks to count."""
+    """`per_example`; of a symbolic number of rows `function(batch)` of all at once: there are no chunks to count."""
     if isinstance(split.num_examples, int):
         return per_example(function, split, chunk=chunk)
     return function(whole(split))

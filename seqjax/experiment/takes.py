@@ -9,7 +9,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Taken(NamedTuple):
-    """fields: examples of arguments, by name. axes: for those whose first axis is not rows, as of `interop.exported`."""
+    """fields: examples of arguments by name. axes: of those that are no rows, as `interop.exported` has them."""
 
     fields: dict[str, Any]
     axes: dict[str, str]
