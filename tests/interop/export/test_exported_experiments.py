@@ -17,11 +17,85 @@ from seqjax.experiment.takes import Taken
 from seqjax.interop.export import read_export, write_export
 from seqjax.interop.export.program import plain
 
-FORMS = {}
+FORMS = [
+    ("adding", {}, {"predict": "x float32[B,T,2]"}),
+    ("anomaly", {}, {"score": "x float32[B,64]; key key<fry>[]"}),
+    ("autoencoder", {}, {"encode": "x float32[B,64]", "decode": "code float32[B,10]"}),
+    ("autoencoder_vs_rnn", {}, {"encode": "x float32[B,T,2]; length int32[B]"}),
+    (
+        "character_model",
+        {},
+        {
+            "logits": "x int32[B,T]",
+            "logits_start": "x int32[B]",
+            "logits_step": "carry layer_0/c float32[B,48], layer_0/h float32[B,48]; x int32[B]",
+        },
+    ),
+    (
+        "conditional_vae",
+        {},
+        {
+            "encode": "x uint8[B,64]; condition float32[B,10]",
+            "decode": "z float32[B,16]; condition float32[B,10]",
+            "reconstruct": "x uint8[B,64]; condition float32[B,10]",
+            "generate": "key key<fry>[]; label int32[B]",
+        },
+    ),
+    (
+        "copy_memory",
+        {},
+        {
+            "logits": "x int32[B,T]",
+            "logits_start": "x int32[B]",
+            "logits_step": "carry layer_0/c float32[B,32], layer_0/h float32[B,32]; x int32[B]",
+        },
+    ),
+    ("deep_clustering", {}, {"encode": "x float32[B,64]", "assign": "x float32[B,64]"}),
+    ("forecast", {}, {"predict": "x float32[B,T,4]", "predict_standardised": "x float32[B,T,4]"}),
+    ("gan", {}, {"generate": "key key<fry>[]; label int32[B]"}),
+    ("gan_mixture", {}, {"generate": "key key<fry>[]; index int32[B]"}),
+    ("iwae", {}, {"encode": "x uint8[B,64]", "decode": "z float32[B,16]", "reconstruct": "x uint8[B,64]"}),
+    ("linear_autoencoder", {}, {"encode": "x float32[B,64]"}),
+    ("multitask", {}, {"encode": "x float32[B,64]", "classify": "x float32[B,64]", "assign": "x float32[B,64]"}),
+    ("music", {}, {"logits": "x bool[B,T,88]; lengths int32[B]"}),
+    ("pca_features", {}, {"features": "x float32[B,64]", "classify": "x float32[B,64]", "encode": "x float32[B,64]"}),
+    ("pixel_mnist", {}, {"logits": "x float32[B,T]"}),
+    ("recurrent_gan", {}, {"generate": "key key<fry>[]; index int32[B]"}),
+    ("sequence_autoencoder", {}, {"encode": "x float32[B,T,2]; length int32[B]"}),
+    ("sequence_clustering", {}, {"encode": "x float32[B,T,2]; length int32[B]"}),
+    (
+        "sequence_vae",
+        {},
+        {
+            "encode": "x bool[B,T,88]; lengths int32[B]",
+            "reconstruct": "x bool[B,T,88]; lengths int32[B]; key key<fry>[]",
+        },
+    ),
+    ("series_anomaly", {}, {"score": "x float32[T + 15,2]"}),
+    ("vae", {}, {"encode": "x uint8[B,64]", "decode": "z float32[B,16]", "reconstruct": "x uint8[B,64]"}),
+    (
+        "pca_features",
+        {"features": ("standardised", "pca", "whitened", "centroids")},
+        {"features": "x float32[B,64]", "classify": "x float32[B,64]", "encode": "x float32[B,64]"},
+    ),
+    (
+        "anomaly",
+        {"contrast": True, "scorer": "vae", "likelihood": "gaussian"},
+        {"score": "x float32[B,64]; key key<fry>[]"},
+    ),
+    ("anomaly", {"scorer": "deep_svdd"}, {"score": "x float32[B,64]; key key<fry>[]"}),
+    (
+        "deep_clustering",
+        {"dataset": "events"},
+        {"encode": "x float32[B,T,2]; length int32[B]", "assign": "x float32[B,T,2]; length int32[B]"},
+    ),
+    ("sequence_clustering", {"encoder": "autoencoder"}, {"encode": "x float32[B,96,2]; length int32[B]"}),
+    ("gan", {"condition": "concat"}, {"generate": "key key<fry>[]; label int32[B]"}),
+]
 
 
 def arguments(run, function, asked):
-    """Other rows than the export has seen, as NumPy's, by the names that it asks for; of one long series other steps."""
+    """Other rows than the export has seen, as NumPy's, by the names it asks for; of one long series other steps."""
     taken = getattr(function, "takes", Taken({}, {}))
     fields = {"x": run.experiment.data.test.fields["x"]} | taken.fields
     found = {"key": jax.random.key(5), "label": np.arange(5) % 3, "index": np.asarray([3, 0, 7, 1, 900])}
