@@ -26,7 +26,9 @@ from seqjax.data.whole_series import mapped, whole_series
 from seqjax.errors import UsageError, require
 from seqjax.evaluate import anomaly, reconstruction
 from seqjax.evaluate.per_example import per_example
+from seqjax.evaluate.per_row import per_row
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.anomalies import extremes, roc_curves, score_histograms
 from seqjax.models import one_class
 from seqjax.models.autoencoder import Autoencoder
@@ -96,6 +98,7 @@ def build(config: Config) -> Experiment:
     data = load(config.dataset, validation_size=config.validation_size)
     if "length" in data.train.fields:
         data = whole_series(data)
+    original = data
     if config.contrast:
         data = mapped(data, with_contrast_normalised)
     classes = normal_classes(data, config.normal_class)
@@ -179,9 +182,7 @@ def build(config: Config) -> Experiment:
         """Of each example by each class's network, [N C]."""
         # during its first phase Deep SVDD is an autoencoder
         own = svdd.pretraining if "decoder" in params else scorer
-        return per_example(
-            lambda batch: jax.vmap(lambda p: own.score(p, batch, key), out_axes=1)(params), split, chunk=500
-        )
+        return per_row(lambda batch: jax.vmap(lambda p: own.score(p, batch, key), out_axes=1)(params), split, chunk=500)
 
     def validate(state, split, key):
         own = split.fields["label"][:, None] == jnp.asarray(classes)[None]
@@ -227,6 +228,7 @@ def build(config: Config) -> Experiment:
             "extremes": extremes(stretched(images) if config.contrast else images, own, label, classes),
         }
 
+    @takes(original.test)
     def score(params, x, key):
         """Scores [N C] of x [N ...], uint8 or numbers, by each class's network."""
         split = Split({"x": x})

@@ -36,6 +36,7 @@ from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.evaluate.series_reconstruction import pca_series, prediction_baselines, told_baselines
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.comparison import comparison
 from seqjax.galleries.told_series import latent_map, told_series
 from seqjax.models import sequence_encoders
@@ -232,6 +233,7 @@ def build(config: Config) -> Experiment:
     def health(metrics):
         return "collapsed" if collapsed(metrics, "recurrent_autoencoder", num_clusters=num_clusters) else "ok"
 
+    @takes(original.test)
     def encode_new(params, x, length=None):
         """The codes [N Z] by recurrent_autoencoder of series x [N T D] in the units of the data, of these lengths."""
         return encoders["recurrent_autoencoder"].encode(params, new_series(x, scale, frame=frame, length=length))

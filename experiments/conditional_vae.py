@@ -26,11 +26,12 @@ from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.posterior import latent_measures, posterior_health
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.latent_images import latent_figures
 from seqjax.models import latent_space
 from seqjax.models.mlp import Activation
 from seqjax.models.vae import VAE, initial
-from seqjax.types import Experiment, Phase
+from seqjax.types import Experiment, Phase, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +112,11 @@ def build(config: Config) -> Experiment:
 
     @jax.jit
     def generate(params, key, label):
+        """A binary image [N D] of each class asked for, [N]."""
+        count = label.shape[0]
         means_key, binary_key = jax.random.split(key)
-        means = latent_space.generated(model, params, means_key, len(label), condition(label))
-        return noise.bernoulli(means, binary_key, jnp.arange(len(label)))
+        means = latent_space.generated(model, params, means_key, count, condition(label))
+        return noise.bernoulli(means, binary_key, jnp.arange(count))
 
     nearest = functools.cache(lambda: class_conditional.nearest_class(data))
     baselines = functools.cache(lambda: class_conditional.class_baselines(data, count, nearest()))
@@ -135,9 +138,10 @@ def build(config: Config) -> Experiment:
         labels = jnp.asarray(data.test.fields["label"])
         return latent_figures("conditional VAE", model, state.params, data.test, key, condition(labels))
 
-    return Experiment(
-        data, (phase,), validate, evaluate, figures, latent_space.functions(model), posterior_health("conditional_vae")
-    )
+    told = Split({"x": data.test.fields["x"], "condition": np.eye(count, dtype=np.float32)[true]})
+    functions = {name: takes(told)(function) for name, function in latent_space.functions(model).items()}
+    functions["generate"] = generate
+    return Experiment(data, (phase,), validate, evaluate, figures, functions, posterior_health("conditional_vae"))
 
 
 if __name__ == "__main__":

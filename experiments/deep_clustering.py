@@ -32,6 +32,7 @@ from seqjax.evaluate.cluster_scores import collapsed
 from seqjax.evaluate.clustering import k_means
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.clusters import cluster_figures
 from seqjax.models.autoencoder import Autoencoder
 from seqjax.models.mlp import Activation
@@ -117,8 +118,9 @@ def build(config: Config) -> Experiment:
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     require(config.gamma > 0, "gamma", config.gamma, "a weight above 0")
     require(0 <= config.tolerance < 1, "tolerance", config.tolerance, "a share in [0, 1)")
-    data = load(config.dataset)
-    data, scale = rows_or_series(joined(data) if config.joined else data)
+    original = load(config.dataset)
+    original = joined(original) if config.joined else original
+    data, scale = rows_or_series(original)
     num_clusters = chosen_clusters(data, config.num_clusters)
     num_values, x = values_a_row(data.train), data.train.fields["x"]
     one = first_example(data.train)
@@ -230,9 +232,11 @@ def build(config: Config) -> Experiment:
             data.test,
         )
 
+    @takes(original.test)
     def encode(params, x, length=None):
-        return encoder.encode(params["encoder"], new_batch(np.asarray(x), scale, length))
+        return encoder.encode(params["encoder"], new_batch(x, scale, length))
 
+    @takes(original.test)
     def assign(params, x, length=None):
         return jnp.exp(log_soft_assignments(encode(params, x, length), params["centroids"]))
 

@@ -155,10 +155,13 @@ def build(config: Config) -> Experiment:
         },
     )
 
-    def generated(params, extra, key, count):
-        """`count` samples [count, 2]; `extra` is that of the state that the parameters belong to."""
-        z = latent_vectors(key, jnp.arange(count), config.latent_size)
+    def generate(params, extra, key, index):
+        """Sample number `index` [N] of those that the key draws, [N 2], of the state that `extra` is from too."""
+        z = latent_vectors(key, index, config.latent_size)
         return generator.apply({**params["generator"], **extra["generator"]}, z)
+
+    def generated(params, extra, key, count):
+        return generate(params, extra, key, jnp.arange(count))
 
     @jax.jit
     def with_snapshot(state, split):
@@ -207,7 +210,7 @@ def build(config: Config) -> Experiment:
         panels["data"] = data.test.fields["x"]
         return {"samples_over_time": samples_over_time(panels, means, stddev=stddev)}
 
-    return Experiment(data, (phase,), validate, evaluate, figures, {"generate": generated}, health)
+    return Experiment(data, (phase,), validate, evaluate, figures, {"generate": generate}, health)
 
 
 def trivial_samplers(data, key, name, count):

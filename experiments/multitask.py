@@ -39,6 +39,7 @@ from seqjax.evaluate.few_label_baselines import classifier_baselines, log_probab
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import squared_error_baselines
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.clusters import cluster_figures
 from seqjax.models.autoencoder import Autoencoder
 from seqjax.models.mlp import Activation
@@ -110,7 +111,8 @@ def build(config: Config) -> Experiment:
     weight_of = {task: getattr(config, f"{task}_weight") for task in TASKS}
     for task, weight in weight_of.items():
         require(weight > 0, f"{task}_weight", weight, "a number above 0")
-    data, scale = rows_or_series(partly_labelled(load(config.dataset), config.label_share))
+    original = partly_labelled(load(config.dataset), config.label_share)
+    data, scale = rows_or_series(original)
     num_clusters, num_classes = chosen_clusters(data, config.num_clusters), int(data.train.fields["label"].max()) + 1
     num_values, labelled = values_a_row(data.train), data.train.fields["labelled"]
     shape = data.train.fields["x"].shape
@@ -241,14 +243,17 @@ def build(config: Config) -> Experiment:
         }
         return cluster_figures(stages, data.test)
 
+    @takes(original.test)
     def encode(params, x, length=None):
-        return encoder.encode(of(ALL, params)["encoder"], new_batch(np.asarray(x), scale, length))
+        return encoder.encode(of(ALL, params)["encoder"], new_batch(x, scale, length))
 
+    @takes(original.test)
     def classify(params, x, length=None):
-        return jnp.exp(outputs(of(ALL, params), new_batch(np.asarray(x), scale, length))[1])
+        return jnp.exp(outputs(of(ALL, params), new_batch(x, scale, length))[1])
 
+    @takes(original.test)
     def assign(params, x, length=None):
-        return jnp.exp(outputs(of(ALL, params), new_batch(np.asarray(x), scale, length))[2])
+        return jnp.exp(outputs(of(ALL, params), new_batch(x, scale, length))[2])
 
     def health(metrics):
         return "collapsed" if collapsed(metrics, ALL, num_clusters=num_clusters) else "ok"

@@ -31,11 +31,13 @@ from seqjax.evaluate.assignments import assignment_measures, seed_of
 from seqjax.evaluate.cluster_scores import collapsed
 from seqjax.evaluate.clustering import k_means
 from seqjax.evaluate.embedding_tasks import labels_of
-from seqjax.evaluate.embeddings import embedded, principal_components
+from seqjax.evaluate.embeddings import embedded, principal_components, rows_of
 from seqjax.evaluate.features import centroid_distances, explained_shares, side_by_side, standardised, whitened
 from seqjax.evaluate.per_example import per_example
+from seqjax.evaluate.per_row import per_row
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.scree import scree
 from seqjax.models.autoencoder import Autoencoder, starting_at
 from seqjax.models.mlp import MLP, Activation
@@ -100,7 +102,7 @@ def build(config: Config) -> Experiment:
         )
     fitted_on, num_classes = original.train, int(original.train.fields["label"].max()) + 1
     makers = {
-        "raw": lambda: values_of,
+        "raw": lambda: rows_of,
         "standardised": lambda: standardised(fitted_on),
         "pca": lambda: principal_components(fitted_on, config.components),
         "whitened": lambda: whitened(fitted_on, config.components, floor=config.floor),
@@ -145,11 +147,11 @@ def build(config: Config) -> Experiment:
 
     @jax.jit
     def log_probabilities(params, split):
-        return per_example(lambda b: jax.nn.log_softmax(classifier.apply(params["classifier"], b["x"])), split)
+        return per_row(lambda b: jax.nn.log_softmax(classifier.apply(params["classifier"], b["x"])), split)
 
     @jax.jit
     def codes(params, split):
-        return per_example(lambda b: autoencoder.apply(params["autoencoder"], b["x"], method="encode"), split)
+        return per_row(lambda b: autoencoder.apply(params["autoencoder"], b["x"], method="encode"), split)
 
     def clustered(row, train_rows, test_rows, key):
         found = k_means(np.asarray(train_rows, np.float64), num_classes, seed=seed_of(key))
@@ -197,6 +199,7 @@ def build(config: Config) -> Experiment:
         "classify": lambda params, x: jnp.exp(log_probabilities(params, with_features(Split({"x": x})))),
         "encode": lambda params, x: codes(params, with_features(Split({"x": x}))),
     }
+    functions = {name: takes(original.test)(function) for name, function in functions.items()}
     return Experiment(data, (phase,), validate, evaluate, figures, functions, health)
 
 

@@ -31,7 +31,7 @@ from seqjax.evaluate.critic import separation
 from seqjax.evaluate.energy_distance import energy_distance
 from seqjax.evaluate.manifolds import density_coverage
 from seqjax.evaluate.neighbours import nearest
-from seqjax.evaluate.per_example import per_example
+from seqjax.evaluate.per_row import per_row
 from seqjax.evaluate.series_samplers import gaussian_series, noise_about_mean
 from seqjax.experiment import main
 from seqjax.galleries.generated_series import series_rows, spectra, spread_over_time
@@ -194,10 +194,9 @@ def build(config: Config) -> Experiment:
         own = made(state.params["generator"], key, jnp.arange(len(x)))
         return energy_distance(own.reshape(len(own), -1), x.reshape(len(x), -1))
 
-    @functools.partial(jax.jit, static_argnames="count")
-    def generated(params, key, count):
-        indices = Split({"x": jnp.arange(count)})
-        return per_example(lambda batch: made(params["generator"], key, batch["index"]), indices)
+    @jax.jit
+    def generated(params, key, index):
+        return per_row(lambda batch: made(params["generator"], key, batch["x"]), Split({"x": index}))
 
     logits_of = jax.jit(lambda params, x: critic.apply(params, moments.seen(x)))
     train_x, test_x = (np.asarray(split.fields["x"]) for split in (data.train, data.test))
@@ -233,13 +232,13 @@ def build(config: Config) -> Experiment:
         return {measure: value for found in rows for measure, value in found.items()}
 
     def evaluate(state, data, key):
-        series = np.asarray(generated(state.params, key, count))
+        series = np.asarray(generated(state.params, key, jnp.arange(count)))
         found = row("gan", series, key)
         logits = [np.asarray(logits_of(state.params["critic"], x)) for x in (test_x, series[: len(test_x)])]
         return found | {"gan/critic_separation": separation(*logits)} | baselines()
 
     def figures(state, data, key, metrics):
-        series = np.asarray(generated(state.params, key, count))
+        series = np.asarray(generated(state.params, key, jnp.arange(count)))
         some = series[:SHOWN]
         rows = train_x.reshape(len(train_x), -1)
         copied = nearest(some.reshape(len(some), -1), rows).rows[:, 0]
@@ -260,9 +259,9 @@ def build(config: Config) -> Experiment:
 
     low, high = (jnp.asarray(bound, jnp.float32)[None, None] for bound in scale)
 
-    def generate(params, key, count):
-        """`count` series [count T D] in the units of the data."""
-        return low + generated(params, key, count) * (high - low)
+    def generate(params, key, index):
+        """Series number `index` [N] of those that the key draws, [N T D] in the units of the data."""
+        return low + generated(params, key, index) * (high - low)
 
     return Experiment(data, (phase,), validate, evaluate, figures, {"generate": generate}, health)
 

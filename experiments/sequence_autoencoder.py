@@ -29,6 +29,7 @@ from seqjax.evaluate.embedding_tasks import labels_of
 from seqjax.evaluate.embeddings import principal_components
 from seqjax.evaluate.per_example import per_example
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.told_series import latent_map, told_series
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.models.sequence_autoencoder import (
@@ -241,6 +242,7 @@ def build(config: Config) -> Experiment:
         own, mean = (metrics[f"{row}/squared_error"]["mean"] for row in ("recurrent_autoencoder", "mean"))
         return "ok" if own < mean else "collapsed"
 
+    @takes(original.test)
     def encode(params, x, length=None):
         """The codes [N Z] of series x [N T D] in the units of the data, of these lengths, default the whole."""
         return apply(params, new_series(x, scale, frame=frame, length=length), "encode")

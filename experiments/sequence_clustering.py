@@ -36,6 +36,7 @@ from seqjax.evaluate.embeddings import embedding_matrix, learned, principal_comp
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.clusters import cluster_figures
 from seqjax.models import sequence_encoders
 from seqjax.models.sequence import CellName, cell_function
@@ -198,6 +199,7 @@ def build(config: Config) -> Experiment:
     def health(metrics):
         return "collapsed" if collapsed(metrics, config.encoder, num_clusters=num_clusters) else "ok"
 
+    @takes(original.test)
     def encode(params, x, length=None):
         """The codes [N Z] of series x [N T D] in the units of the data, of these lengths, default the whole."""
         return encoder.encode(params, new_series(x, scale, frame=frame, length=length))

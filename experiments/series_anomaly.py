@@ -26,9 +26,11 @@ from seqjax.data.whole_series import mapped
 from seqjax.errors import require
 from seqjax.evaluate import anomaly
 from seqjax.evaluate.per_example import per_example
+from seqjax.evaluate.per_row import per_row
 from seqjax.evaluate.range_auc import range_auc
 from seqjax.evaluate.window_scores import last_of_windows, mean_over_windows
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.anomalies import roc_curves, scored_series
 from seqjax.models.sequence import CellName, cell_function
 from seqjax.models.sequence_encoders import next_step, recurrent_autoencoder
@@ -83,7 +85,7 @@ def build(config: Config) -> Experiment:
     require(config.buffer >= 0, "buffer", config.buffer, "a number of steps, 0 or more")
     width = config.window
     # errors are in variances of a channel's normal steps in the training split from here on
-    data = labelled_series(config.dataset)
+    data = original = labelled_series(config.dataset)
     normal = np.broadcast_to(data.train.fields["label"][..., None] == 0, data.train.fields["x"].shape)
     scale = channel_scale(Split(data.train.fields | {"mask": normal}))
     data = mapped(data, lambda split: scaled(split, scale))
@@ -132,10 +134,12 @@ def build(config: Config) -> Experiment:
             ahead = jnp.pad(foretold.predict(params["prediction"], rows)[:, :-1], ((0, 0), (1, 0), (0, 0)))
             return [jnp.square(said - rows["x"]).sum(axis=2) for said in (again, ahead)]
 
-        return per_example(of_windows, Split({"x": jnp.arange(num_windows(Split({"x": series}), width))}), chunk=256)
+        return per_row(of_windows, Split({"x": jnp.arange(num_windows(Split({"x": series}), width))}), chunk=256)
 
     def network_scores(params, series):
-        again, ahead = (np.asarray(error, np.float64) for error in errors(params, jnp.asarray(series)))
+        again, ahead = errors(params, jnp.asarray(series))
+        if not isinstance(again, jax.core.Tracer):
+            again, ahead = (np.asarray(error, np.float64) for error in (again, ahead))
         return {"reconstruction": mean_over_windows(again), "prediction": last_of_windows(ahead)}
 
     def flat_windows(series, starts):
@@ -180,9 +184,10 @@ def build(config: Config) -> Experiment:
             "roc_curves": roc_curves(columns, (label != 0)[:, None]),
         }
 
+    @takes(Split({"x": original.test.fields["x"][0, : 2 * width]}), axes={"x": f"T + {width - 1}, ..."})
     def score(params, x):
         """Scores [T] of each step of a series x [T D] in its own units, by each network."""
-        return network_scores(params, ((x - scale.mean) / scale.stddev).astype(np.float32)[None])
+        return network_scores(params, ((x - scale.mean[None]) / scale.stddev[None]).astype(np.float32)[None])
 
     return Experiment(data, (phase,), validate, evaluate, figures, {"score": score})
 

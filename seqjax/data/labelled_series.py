@@ -97,4 +97,4 @@ def chosen_window_batch_at(starts: Int[np.ndarray, "_"], width: int) -> Callable
 def window_batch(series: Float[jax.Array, "1 T D"], starts: Int[jax.Array, "B"], width: int) -> Batch:
     """Windows as a batch of whole sequences."""
     x = windows(series, starts, width)
-    return {"x": x, "length": jnp.full(len(starts), width, jnp.int32), "index": starts}
+    return {"x": x, "length": jnp.full(starts.shape[0], width, jnp.int32), "index": starts}

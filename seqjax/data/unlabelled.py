@@ -1,6 +1,8 @@
 """Data in the form that is learned without labels: rows of values, or series with a length each, standardised."""
 
+import jax
 import numpy as np
+from jax import Array
 from jaxtyping import Int, Shaped
 
 from seqjax.data.batches import whole
@@ -21,11 +23,15 @@ def rows_or_series(data: Dataset) -> tuple[Dataset, Scale | None]:
     return (data, None) if ndim == 2 else standardised(whole_series(data))
 
 
-def new_batch(x: Shaped[np.ndarray, "N ..."], scale: Scale | None, length: Int[np.ndarray, "N"] | None = None) -> Batch:
+def new_batch(
+    x: Shaped[np.ndarray | Array, "N ..."], scale: Scale | None, length: Int[np.ndarray | Array, "N"] | None = None
+) -> Batch:
     """Rows or series that are in no split, as they come, as one batch in the form of `rows_or_series`.
 
     scale: what that gave. length: of series; default all of them whole.
     """
+    # on the host in float64, unless there is nothing yet to have there
+    x = x if isinstance(x, jax.core.Tracer) else np.asarray(x)
     if scale is None:
         return whole(Split({"x": x}))
     return new_series(x, scale, length=length)

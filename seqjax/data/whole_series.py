@@ -3,7 +3,10 @@
 import functools
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Int, Shaped
 
 from seqjax.data.batches import whole
@@ -71,14 +74,38 @@ def framed(split: Split, size: int) -> Split:
 
 
 def new_series(
-    x: Shaped[np.ndarray, "N T D"], scale: Scale, *, frame: int = 1, length: Int[np.ndarray, "N"] | None = None
+    x: Shaped[np.ndarray | Array, "N T D"],
+    scale: Scale,
+    *,
+    frame: int = 1,
+    length: Int[np.ndarray | Array, "N"] | None = None,
 ) -> Batch:
     """Series that are in no split, in the units of the data, as one batch: scaled and framed as those that train.
 
-    length: default all of them whole.
+    length: default all of them whole. What is traced is scaled in float32, and may have symbolic N and T.
     """
+    if isinstance(x, jax.core.Tracer):
+        return _traced_series(x, scale, frame, length)
     length = np.full(len(x), x.shape[1]) if length is None else length
     return whole(framed(scaled(Split({"x": x, "length": np.asarray(length, np.int32)}), scale), frame))
+
+
+def _traced_series(x: Shaped[Array, "N T D"], scale: Scale, size: int, length: Int[Array, "N"] | None) -> Batch:
+    """`new_series` in JAX's numbers: NumPy holds no symbols and no traced values."""
+    count, num_steps, width = x.shape
+    length = jnp.full(count, num_steps, jnp.int32) if length is None else jnp.asarray(length, jnp.int32)
+    mean, stddev = (jnp.asarray(part, jnp.float32)[None, None] for part in scale)
+    seen = jnp.broadcast_to((jnp.arange(num_steps)[None] < length[:, None])[:, :, None], x.shape)
+    fields = {"x": jnp.where(seen, (x - mean) / stddev, 0)}
+    if size > 1:
+        frames = -(-num_steps // size)
+        filling = ((0, 0), (0, frames * size - num_steps), (0, 0))
+        fields = {
+            name: jnp.pad(values, filling).reshape(count, frames, size * width)
+            for name, values in (*fields.items(), ("mask", seen))
+        }
+        length = -(-length // size)
+    return whole(Split(fields | {"length": length}))
 
 
 def _checked(name: str, part: str, split: Split) -> Split:

@@ -7,20 +7,23 @@
 Encoders are fitted on the training split. Tasks stand in `seqjax.evaluate.embedding_tasks`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
+from seqjax.data.batches import intensities
 from seqjax.errors import require
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import fitted_pca, values_of
 from seqjax.types import Batch, Dataset, Split
 
-Encoder = Callable[[Split], Float[np.ndarray, "N Z"]]
+Encoder = Callable[[Split], Float[np.ndarray | Array, "N Z"]]
 
 
 class Embedded(NamedTuple):
@@ -35,12 +38,23 @@ class Embedded(NamedTuple):
 Task = Callable[[Embedded], dict[str, float]]
 
 
+def rows_of(split: Split) -> Float[np.ndarray | Array, "N D"]:
+    """`values_of`; of a traced `x`, which the host cannot read, the same in float32."""
+    x = split.fields["x"]
+    if not isinstance(x, jax.core.Tracer):
+        return values_of(split)
+    return intensities(x).reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.float32)
+
+
 def principal_components(train: Split, size: int) -> Encoder:
     """Projections on the first `size` principal axes of the training rows, of which there may be fewer."""
     require(size >= 1, "size", size, "at least 1 component")
     pca = fitted_pca(values_of(train), size)
 
-    def encoder(split: Split) -> Float[np.ndarray, "N Z"]:
+    def encoder(split: Split) -> Float[np.ndarray | Array, "N Z"]:
+        if isinstance(split.fields["x"], jax.core.Tracer):
+            centred = rows_of(split) - jnp.asarray(pca.mean_, jnp.float32)[None]
+            return jnp.matmul(centred, jnp.asarray(pca.components_.T, jnp.float32), precision=lax.Precision.HIGHEST)
         # scikit-learn refuses an empty validation split
         return pca.transform(values_of(split)) if split.num_examples else np.zeros((0, pca.n_components_))
 

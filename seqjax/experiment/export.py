@@ -21,6 +21,7 @@ from jaxtyping import PyTree
 from seqjax.errors import SeqjaxError, UsageError, shown
 from seqjax.experiment import rundir
 from seqjax.experiment.loading import Loaded, load
+from seqjax.experiment.takes import Taken
 from seqjax.interop.export import Program, exported, named_weights, streaming, write_export
 from seqjax.interop.export.program import first_line, plain
 
@@ -72,9 +73,10 @@ class Parser(argparse.ArgumentParser):
 def export_of(run: Loaded) -> Export:
     """Each function of a run whose arguments say what they are, and step by step those that go along a sequence.
 
-    Arguments are known by their names: `x` as the test split has it, `z` or `code` as `encode` makes it, `label`,
-    `length` and `lengths` integers [B], `key` a key, `extra` what training kept beside the parameters. Rows are any
-    number; so are steps where the function takes any. A program is held against the library before it counts.
+    Arguments are those that the function `takes`, and else known by their names: `x` as the test split has it, `z` or
+    `code` as `encode` makes it, `label`, `index`, `length` and `lengths` integers [B], `key` a key, `extra` what
+    training kept beside the parameters. Rows are any number; so are steps where the function takes any. A program is
+    held against the library before it counts.
 
     Raises UsageError where nothing can be exported.
     """
@@ -103,28 +105,32 @@ def _weights(run: Loaded) -> dict[str, Any]:
 
 
 class Call(NamedTuple):
-    """`function(weights, *inputs)`, and an example of each input."""
+    """`function(weights, *inputs)`, an example of each input, and the axes of those that are no rows."""
 
     function: Callable[..., PyTree[Array]]
     inputs: dict[str, Any]
+    axes: dict[str, str]
 
 
 def _call(run: Loaded, function: Callable[..., Any]) -> Call:
     arguments = inspect.signature(function).parameters.values()
     if any(argument.kind is argument.VAR_POSITIONAL for argument in arguments):
         raise UsageError("it has arguments without names")
-    required = [
+    taken = getattr(function, "takes", Taken({}, {}))
+    _, *names = [
         argument.name
         for argument in arguments
-        if argument.default is argument.empty and argument.kind is argument.POSITIONAL_OR_KEYWORD
+        if argument.kind is argument.POSITIONAL_OR_KEYWORD
+        and (argument.default is argument.empty or argument.name in taken.fields)
     ]
-    inputs = {name: _example(run, name) for name in required[1:] if name != "extra"}
+    inputs = {name: _example(run, name, taken) for name in names if name != "extra"}
+    axes = {name: axes for name, axes in taken.axes.items() if name in inputs}
 
     def called(weights: dict[str, Any], *given: Any) -> PyTree[Array]:
         named = dict(zip(inputs, given, strict=True)) | {"extra": weights["extra"]}
-        return function(weights["params"], *(named[name] for name in required[1:]))
+        return function(weights["params"], **{name: named[name] for name in names})
 
-    return Call(called, inputs)
+    return Call(called, inputs, axes)
 
 
 def _read(calls: Mapping[str, Call], weights: dict[str, Any]) -> dict[str, PyTree[Array]]:
@@ -136,10 +142,14 @@ def _read(calls: Mapping[str, Call], weights: dict[str, Any]) -> dict[str, PyTre
             lowered = jax.export.export(jax.jit(call.function))(weights, *call.inputs.values())
             kept = [leaves[place][0] for place in lowered.module_kept_var_idx if place < len(leaves)]
             read |= {jax.tree_util.keystr(path[:2], simple=True, separator="/") for path in kept}
-    return {name: entry for name, entry in weights["extra"].items() if f"extra/{name}" in read}
+    # what has no arrays costs nothing, and may be asked for: the statistics of a network without any
+    return {n: own for n, own in weights["extra"].items() if f"extra/{n}" in read or not jax.tree.leaves(own)}
 
 
-def _example(run: Loaded, name: str) -> Array:
+def _example(run: Loaded, name: str, taken: Taken) -> Array:
+    if name in taken.fields:
+        value = taken.fields[name]
+        return jnp.asarray(np.asarray(value if name in taken.axes else value[:ROWS]))
     x = jnp.asarray(np.asarray(run.experiment.data.test.fields["x"][:ROWS]))
     match name:
         case "x":
@@ -148,6 +158,8 @@ def _example(run: Loaded, name: str) -> Array:
             return _code(run)
         case "label":
             return jnp.zeros(len(x), jnp.int32)
+        case "index":
+            return jnp.arange(len(x), dtype=jnp.int32)
         case "length" | "lengths" if x.ndim > 1:
             return jnp.full(len(x), x.shape[1], jnp.int32)
         case "key":
@@ -169,8 +181,8 @@ def _code(run: Loaded) -> Array:
 
 def _whole(call: Call, weights: dict[str, Any]) -> Program:
     """For any number of steps, or else for as many as the data have."""
-    axes = {name: "" if name == "key" else "B, ..." for name in call.inputs}
-    if "x" in call.inputs and call.inputs["x"].ndim > 1:
+    axes = {name: "" if name == "key" else "B, ..." for name in call.inputs} | call.axes
+    if "x" in call.inputs and "x" not in call.axes and call.inputs["x"].ndim > 1:
         with contextlib.suppress(UsageError):
             return exported(call.function, weights, call.inputs, axes | {"x": "B, T, ..."})
     return exported(call.function, weights, call.inputs, axes)
@@ -182,7 +194,7 @@ def _programs(name: str, call: Call, kept: dict[str, Any], weights: dict[str, An
     any_steps = ",T" in program.inputs.get("x", "")
     for rows, most in ((ROWS, STEPS), (OTHER_ROWS, STEPS // 2)):
         steps = min(call.inputs["x"].shape[1], most) if any_steps else None
-        inputs = {argument: _cut(argument, value, rows, steps) for argument, value in call.inputs.items()}
+        inputs = {argument: _cut(call, argument, rows, steps) for argument in call.inputs}
         expected = jax.jit(call.function)(weights, *inputs.values())
         _require_close(program.exported.call(held, *inputs.values()), expected)
     found = {name: program}
@@ -212,9 +224,12 @@ def _steps(name: str, call: Call, weights: dict[str, Any]) -> dict[str, Program]
     return {f"{name}_start": started, f"{name}_step": stepped}
 
 
-def _cut(name: str, value: Array, rows: int, steps: int | None) -> Array:
+def _cut(call: Call, name: str, rows: int, steps: int | None) -> Array:
+    value = call.inputs[name]
     if name == "key":
         return value
+    if name in call.axes:
+        return value[: len(value) + rows - ROWS]
     value = value[:rows]
     if steps is None:
         return value

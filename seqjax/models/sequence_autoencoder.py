@@ -168,11 +168,15 @@ class SequenceAutoencoder(nn.Module):
 
     def decode(self, code: Float[Array, "B Z"], lengths: Int[Array, "B"], num_steps: int) -> Float[Array, "B T D"]:
         """The sequences told from their codes alone, padded to `num_steps` with zeros."""
-        return self._decoded(code, lengths, jnp.zeros((len(code), num_steps, self.num_values), code.dtype), alone=True)
+        return self._decoded(
+            code, lengths, jnp.zeros((code.shape[0], num_steps, self.num_values), code.dtype), alone=True
+        )
 
     def continue_from(self, code: Float[Array, "B Z"]) -> Float[Array, "B F D"]:
         """The `horizon` steps after the last, told from the codes alone."""
-        return _run(self.future, code, jnp.zeros((len(code), self.horizon, self.num_values), code.dtype), self._alone)
+        return _run(
+            self.future, code, jnp.zeros((code.shape[0], self.horizon, self.num_values), code.dtype), self._alone
+        )
 
     @property
     def _alone(self) -> Reading:

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 
 from seqjax.data.contrast import contrast_normalised, stretched, with_contrast_normalised
@@ -22,6 +23,11 @@ def test_brightness_and_contrast_make_no_difference():
 
 def test_a_constant_example_becomes_noughts():
     assert (contrast_normalised(np.full((1, 6), 0.1)) == 0).all()
+
+
+def test_traced_examples_come_out_as_on_the_host():
+    np.testing.assert_allclose(jax.jit(contrast_normalised)(X), contrast_normalised(X), atol=1e-6)
+    assert (jax.jit(contrast_normalised)(np.full((1, 6), 0.1, np.float32)) == 0).all()
 
 
 def test_other_fields_of_a_split_stay():

@@ -1,10 +1,11 @@
 """Series as wholes: lengths completed, series of nothing named, several steps as one without loss."""
 
+import jax
 import numpy as np
 import pytest
 
-from seqjax.data.scaling import observed
-from seqjax.data.whole_series import framed, whole_series
+from seqjax.data.scaling import Scale, observed
+from seqjax.data.whole_series import framed, new_series, whole_series
 from seqjax.errors import DataError, UsageError
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.types import Dataset, Split
@@ -73,3 +74,15 @@ def test_frames_of_one_step_change_nothing_and_of_none_cannot_be():
     assert framed(split, 1) is split
     with pytest.raises(UsageError, match="frame=0"):
         framed(split, 0)
+
+
+@pytest.mark.parametrize("frame", [1, 2])
+@pytest.mark.parametrize("length", [LENGTHS, None])
+def test_traced_series_are_scaled_and_framed_as_on_the_host(frame, length):
+    x, scale = X.astype(np.float32), Scale(np.asarray([3.0, -1.0]), np.asarray([0.7, 9.0]))
+    batch = new_series(x, scale, frame=frame, length=length)
+    traced = jax.jit(lambda x, length: new_series(x, scale, frame=frame, length=length))(x, length)
+    assert set(traced) == set(batch)
+    assert ("mask" in batch) == (frame == 2)
+    for name, values in batch.items():
+        np.testing.assert_allclose(traced[name], values, rtol=1e-6, atol=1e-6)

@@ -1,5 +1,6 @@
 """Features against scikit-learn and by their moments; nothing of other splits in them; constant columns and no rows."""
 
+import jax
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -7,6 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from seqjax.errors import DataError, UsageError
+from seqjax.evaluate.embeddings import principal_components, rows_of
 from seqjax.evaluate.features import centroid_distances, explained_shares, side_by_side, standardised, whitened
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.types import Split
@@ -54,6 +56,16 @@ def test_side_by_side_and_of_no_rows():
     parts = [standardised(TRAIN), whitened(TRAIN, 3), centroid_distances(TRAIN, 6)]
     np.testing.assert_array_equal(side_by_side(parts)(TEST), np.concatenate([part(TEST) for part in parts], axis=1))
     assert side_by_side(parts)(NONE).shape == (0, 14)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [rows_of, standardised(TRAIN), principal_components(TRAIN, 3), whitened(TRAIN, 3), centroid_distances(TRAIN, 4)],
+    ids=["raw", "standardised", "pca", "whitened", "centroids"],
+)
+def test_traced_rows_have_the_features_that_they_have_on_the_host(encoder):
+    both = side_by_side([encoder, encoder])
+    np.testing.assert_allclose(jax.jit(both)(TEST), both(TEST), rtol=1e-5, atol=2e-6)
 
 
 def test_explained_shares_are_those_of_scikit_learn():

@@ -1,5 +1,6 @@
 """Scores of steps from windows, one step and one window at a time."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,3 +19,5 @@ def test_against_one_step_at_a_time(count, width):
         assert mean[t] == pytest.approx(np.mean(list(held.values())))
         # where most of the past is known: in the earliest of the windows that hold the step
         assert last[t] == held[min(held)]
+    for scores, expected in ((mean_over_windows, mean), (last_of_windows, last)):
+        np.testing.assert_allclose(jax.jit(scores)(errors.astype(np.float32)), expected, rtol=1e-6)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
+from seqjax import __version__
 from seqjax.errors import DataError, UsageError
 from seqjax.interop.export.program import Program, first_line
 from seqjax.interop.export.weights import Named, load_named_weights, save_named_weights
@@ -95,6 +96,7 @@ def _fill(
         "format": FORMAT,
         "functions": described,
         "weights_sha256": sha256_of_file(folder / WEIGHTS),
+        "seqjax": __version__,
         "jax": jax.__version__,
         "source": dict(source or {}),
     }
