@@ -152,8 +152,9 @@ def lstm(
 
     def fuse(params: Params, rows: int) -> Params:
         fused = {"recurrent_transposed": params["recurrent_kernel"].T} | params
-        if rows < own_input_size(params) + output_size:
-            # joining the kernels would move more numbers than joining x to h at every step saves
+        if isinstance(rows, int) and rows < own_input_size(params) + output_size:
+            # joining the kernels would move more numbers than joining x to h at every step saves; rows without a
+            # number, as an export has them, are taken to be many
             return fused
         return {"kernel": jnp.concatenate([params["input_kernel"], params["recurrent_kernel"]])} | fused
 
