@@ -55,7 +55,7 @@ def build(config: Config) -> Experiment:
     data = load(config.dataset)
     num_values = math.prod(data.train.fields["x"].shape[1:])
     model = Autoencoder((num_values, config.hidden_size, config.code_size), activation="elu")
-    mean = jnp.asarray(reconstruction.values_of(data.train).mean(axis=0), jnp.float32)
+    mean = jnp.asarray(reconstruction.mean_row(data.train), jnp.float32)
 
     def initial(key):
         return starting_at(model.init(key, jnp.zeros((1, num_values))), mean)

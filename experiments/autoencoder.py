@@ -132,7 +132,7 @@ def build(config: Config) -> Experiment:
         active_units=config.active_units,
         dtype=config.precision,
     )
-    mean = reconstruction.values_of(data.train).mean(axis=0)
+    mean = reconstruction.mean_row(data.train)
     bias = logit(np.clip(mean, 0.001, 0.999)) if config.output == "sigmoid" else mean
 
     def initial(key):

@@ -24,7 +24,7 @@ from seqjax.errors import require
 from seqjax.evaluate import class_conditional
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.posterior import latent_measures, posterior_health
-from seqjax.evaluate.reconstruction import values_of
+from seqjax.evaluate.reconstruction import mean_row
 from seqjax.experiment import main
 from seqjax.experiment.takes import takes
 from seqjax.galleries.latent_images import latent_figures
@@ -78,7 +78,7 @@ def build(config: Config) -> Experiment:
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     data = binarised(load(config.dataset, validation_size=config.validation_size))
     count = class_conditional.num_classes(data)
-    mean = values_of(data.train).mean(axis=0)
+    mean = mean_row(data.train)
     model = VAE(len(mean), (config.hidden,), (config.latent_size,), config.activation)
 
     def condition(label):

@@ -24,7 +24,7 @@ from seqjax.errors import require
 from seqjax.evaluate.density_baselines import bernoulli_baselines
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.posterior import latent_measures, posterior_health
-from seqjax.evaluate.reconstruction import values_of
+from seqjax.evaluate.reconstruction import mean_row
 from seqjax.experiment import main
 from seqjax.galleries.latent_images import latent_figures
 from seqjax.models import latent_space
@@ -87,7 +87,7 @@ def build(config: Config) -> Experiment:
         two_layers or not config.upper_hidden, "upper_hidden", config.upper_hidden, "none without upper_latent_size"
     )
     data = binarised(load(config.dataset, validation_size=config.validation_size))
-    mean = values_of(data.train).mean(axis=0)
+    mean = mean_row(data.train)
     model = VAE(
         len(mean),
         (config.hidden, config.upper_hidden) if two_layers else (config.hidden,),

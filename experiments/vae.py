@@ -24,7 +24,7 @@ from seqjax.errors import require
 from seqjax.evaluate.density_baselines import bernoulli_baselines, gaussian_baselines
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.posterior import latent_measures, posterior_health
-from seqjax.evaluate.reconstruction import values_of
+from seqjax.evaluate.reconstruction import mean_row
 from seqjax.experiment import main
 from seqjax.galleries.latent_images import latent_figures
 from seqjax.models import latent_space
@@ -101,7 +101,7 @@ def build(config: Config) -> Experiment:
     require(not (two_layers and config.free_bits), "free_bits", config.free_bits, "0 with two layers of latents")
     data = load(config.dataset, validation_size=config.validation_size)
     data = binarised(data) if config.likelihood == "bernoulli" else data
-    mean = values_of(data.train).mean(axis=0)
+    mean = mean_row(data.train)
     model = VAE(
         len(mean),
         (config.hidden, config.upper_hidden) if two_layers else (config.hidden,),

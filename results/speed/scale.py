@@ -4,7 +4,8 @@
   one carry kept for each of about sqrt(T) segments (`segments`).
 - Devices: rows a second of a training step whose batch is shared out over 1, 2, 4, 8 host devices.
 - Streams: a chapter with the rows on the device and with the same rows read from the host.
-- Memory: a chapter on a file ten times as large as what the process may still take when it has started.
+- Memory: a chapter on a file ten times as large as what the process may still take when it has started, of which 1,000
+  rows are the validation split.
 
 Run: `python -m results.speed.scale`, on a quiet machine.
 """
@@ -33,7 +34,7 @@ from seqjax.recurrent import lstm, sweep
 BATCH_SIZE, HIDDEN_SIZE = 8, 32
 LENGTHS = (1_000, 10_000, 100_000)
 DEVICES = (1, 2, 4, 8)
-ROWS, VALUES, STEPS = 25_600, 784, 100
+ROWS, VALIDATION, VALUES, STEPS = 25_600, 1_000, 784, 100
 LIMIT = 256 * 2**20  # bytes that the process may take beside what it holds after its start
 TIMES_THE_LIMIT = 10
 
@@ -74,7 +75,10 @@ def images(folder: Path, rows: int) -> Path:
 
 
 def config_of(path: Path, batch_size: int, steps: int) -> autoencoder.Config:
-    return autoencoder.Config(dataset=str(path), batch_size=batch_size, steps=100 * steps, chapter_steps=steps)
+    # the validation split is held in memory, however many rows the others have
+    return autoencoder.Config(
+        dataset=str(path), batch_size=batch_size, steps=100 * steps, chapter_steps=steps, validation_size=VALIDATION
+    )
 
 
 def devices(path: Path, counts: Sequence[int], steps: int, repetitions: int) -> Iterator[dict[str, Any]]:
@@ -104,7 +108,7 @@ def within_memory(path: Path, steps: int) -> dict[str, Any]:
     lines = subprocess.run(
         [sys.executable, "-m", "results.speed.scale", "--within-memory", str(path), "--steps", str(steps)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,  # what goes wrong there is to be seen here
         text=True,
     ).stdout.splitlines()
     return json.loads(lines[-1])

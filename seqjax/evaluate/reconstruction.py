@@ -4,6 +4,7 @@ scikit-learn computes the components; everything here runs on the host in float6
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from seqjax.types import Dataset, Split
 
 CLIPS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 CLIP_ROWS = 5000  # training rows that choose among them
+BLOCK = 2**22  # values that are held at once where rows are gone through one after another
+MOST_FITTED = 2**28  # values that a baseline is fitted on, 2 GiB in float64
 
 
 def values_of(split: Split) -> Float[np.ndarray, "N D"]:
@@ -24,6 +27,31 @@ def values_of(split: Split) -> Float[np.ndarray, "N D"]:
     scale = 255.0 if x.dtype == np.uint8 else 1.0
     # the size is written out, since -1 cannot be told from no rows
     return x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64) / scale
+
+
+def blocks_of(split: Split) -> Iterator[Split]:
+    """The rows of `x` in their order, few enough at a time for those that are stored on disk to fit into memory."""
+    x = split.fields["x"]
+    size = max(1, BLOCK // (math.prod(x.shape[1:]) or 1))
+    return (Split({"x": x[start : start + size]}) for start in range(0, x.shape[0], size))
+
+
+def mean_row(split: Split) -> Float[np.ndarray, "D"]:
+    """The mean of `values_of`, without holding all of them; added up in the same order."""
+    total = None
+    for block in blocks_of(split):
+        rows = values_of(block)
+        total = (rows if total is None else np.concatenate([total[None], rows])).sum(axis=0)
+    return total / split.num_examples
+
+
+def fitting_values(train: Split) -> Float[np.ndarray, "M D"]:
+    """`values_of` as many rows, evenly spaced, as a baseline is fitted on: all, unless they are very many."""
+    x = train.fields["x"]
+    most = max(1, MOST_FITTED // (math.prod(x.shape[1:]) or 1))
+    if x.shape[0] <= most:
+        return values_of(train)
+    return values_of(Split({"x": x[np.linspace(0, x.shape[0] - 1, most).round().astype(np.int64)]}))
 
 
 def mean_of(train: Float[np.ndarray, "N D"], test: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M D"]:
@@ -88,9 +116,15 @@ def as_probabilities(
 
 
 def in_unit_interval(data: Dataset) -> bool:
-    """Whether all values of all splits lie in [0, 1], as cross-entropies and sigmoids need."""
-    arrays = [np.asarray(split.fields["x"]) for split in (data.train, data.validation, data.test)]
-    return all(x.dtype == np.uint8 or x.size == 0 or bool(x.min() >= 0 and x.max() <= 1) for x in arrays)
+    """Whether all values of all splits lie in [0, 1], as cross-entropies and sigmoids need: bytes become such."""
+
+    def within(x: np.ndarray) -> bool:
+        return x.size == 0 or bool(x.min() >= 0 and x.max() <= 1)
+
+    return all(
+        split.fields["x"].dtype == np.uint8 or all(within(np.asarray(rows.fields["x"])) for rows in blocks_of(split))
+        for split in (data.train, data.validation, data.test)
+    )
 
 
 def measures(
@@ -110,7 +144,7 @@ def measures(
 
 def squared_error_baselines(train: Split, rows: Split, code_size: int) -> dict[str, float]:
     """Mean summed squared error of `rows` under `pca` and `mean`, both fitted on `train`."""
-    fitted, x = values_of(train), values_of(rows)
+    fitted, x = fitting_values(train), values_of(rows)
     found = {"pca": pca_reconstruction(fitted, x, code_size), "mean": mean_of(fitted, x)}
     return {row: float(squared_errors(predictions, x).mean()) for row, predictions in found.items()}
 
@@ -120,7 +154,7 @@ def baseline_measures(data: Dataset, code_size: int) -> dict[str, float]:
     errors = squared_error_baselines(data.train, data.test, code_size)
     found = {f"{row}/squared_error": error for row, error in errors.items()}
     if in_unit_interval(data):
-        train, test = values_of(data.train), values_of(data.test)
+        train, test = fitting_values(data.train), values_of(data.test)
         some = train[:CLIP_ROWS]
         fits = {"pca": lambda x: pca_reconstruction(train, x, code_size), "mean": lambda x: mean_of(train, x)}
         for row, fit in fits.items():

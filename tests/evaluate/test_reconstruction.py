@@ -57,6 +57,43 @@ def test_measures_and_baselines_of_known_data():
     assert baselines["pca/cross_entropy"] < baselines["mean/cross_entropy"]
 
 
+class NeverWhole:
+    """Rows of which no more than some may be asked for, as where they are larger than the memory."""
+
+    def __init__(self, array, most):
+        self.array, self.most = array, most
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, rows):
+        part = self.array[rows]
+        assert len(part) <= self.most
+        return part
+
+
+def test_the_unit_interval_is_looked_for_without_holding_all_rows():
+    bytes_ = NeverWhole(np.zeros((9, 2), np.uint8), most=0)
+    assert reconstruction.in_unit_interval(data_of(bytes_, bytes_))
+    wide = np.zeros((5, 2**21), np.float32)
+    assert reconstruction.in_unit_interval(data_of(NeverWhole(wide, most=2), NeverWhole(wide, most=2)))
+    wide[4, -1] = 1.5
+    assert not reconstruction.in_unit_interval(data_of(NeverWhole(wide, most=2), NeverWhole(wide, most=2)))
+
+
+def test_the_mean_row_is_that_of_all_rows_at_once_to_the_last_bit(monkeypatch):
+    x = RNG.integers(0, 256, (1000, 7)).astype(np.uint8)
+    monkeypatch.setattr(reconstruction, "BLOCK", 7 * 30)
+    found = reconstruction.mean_row(Split({"x": NeverWhole(x, most=30)}))
+    np.testing.assert_array_equal(found, reconstruction.values_of(Split({"x": x})).mean(axis=0))
+
+
+def test_baselines_of_very_many_rows_are_fitted_on_evenly_spaced_ones(monkeypatch):
+    x = RNG.normal(size=(100, 4))
+    monkeypatch.setattr(reconstruction, "MOST_FITTED", 4 * 34)
+    np.testing.assert_array_equal(reconstruction.fitting_values(Split({"x": NeverWhole(x, most=34)})), x[::3])
+    monkeypatch.setattr(reconstruction, "MOST_FITTED", 4 * 100)
+    np.testing.assert_array_equal(reconstruction.fitting_values(Split({"x": x})), x)
+
+
 def test_no_cross_entropy_outside_the_unit_interval():
     data = data_of(RNG.normal(size=(20, 3)), RNG.normal(size=(4, 3)))
     assert not reconstruction.in_unit_interval(data)
