@@ -4,8 +4,8 @@
   one carry kept for each of about sqrt(T) segments (`segments`).
 - Devices: rows a second of a training step whose batch is shared out over 1, 2, 4, 8 host devices.
 - Streams: a chapter with the rows on the device and with the same rows read from the host.
-- Memory: a chapter on a file ten times as large as what the process may still take when it has started, of which 1,000
-  rows are the validation split.
+- Memory: a chapter on a file ten times as large as what the process may still take when it has started; 100
+  of its rows are the validation split.
 
 Run: `python -m results.speed.scale`, on a quiet machine.
 """
@@ -34,7 +34,7 @@ from seqjax.recurrent import lstm, sweep
 BATCH_SIZE, HIDDEN_SIZE = 8, 32
 LENGTHS = (1_000, 10_000, 100_000)
 DEVICES = (1, 2, 4, 8)
-ROWS, VALIDATION, VALUES, STEPS = 25_600, 1_000, 784, 100
+ROWS, VALIDATION, VALUES, STEPS = 25_600, 100, 784, 100
 LIMIT = 256 * 2**20  # bytes that the process may take beside what it holds after its start
 TIMES_THE_LIMIT = 10
 
