@@ -346,7 +346,7 @@ def receipt_of_run(folder: Path) -> None:
 def reported(folder: Path) -> object:
     """Alone, and beside another."""
     run = read_run(folder)
-    return report_of_runs([run]).encode() + report_of_runs([run, run._replace(label="other")]).encode()
+    return report_of_runs([run], {}).encode() + report_of_runs([run, run._replace(label="other")], {}).encode()
 
 
 def read_config(folder: Path) -> object:
