@@ -105,13 +105,15 @@ def test_a_report_in_a_browser(tab, page):
     )
     assert tab.run(sorted_columns) == 1
 
-    # fits a phone: what is wide scrolls in a box of its own, which a keyboard can reach
+    # fits a phone: many columns become lines, what else is wide scrolls in a box that a keyboard can reach
     for scheme, is_dark in (("light", False), ("dark", True)):
         tab.media(prefers_color_scheme=scheme)
         for width in (1280, 390):
             tab.width(width)
             tab.run("document.querySelectorAll('details').forEach(part => { part.open = true; })")
             assert tab.run("document.documentElement.scrollWidth") <= width, (scheme, width)
+        cards = "[...document.querySelectorAll('.scroll:has(> .wide)')]"
+        assert tab.run(f"{cards}.length > 0 && {cards}.every(box => box.scrollWidth <= box.clientWidth)")
         wide = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth)"
         assert tab.run(f"{wide}.length") > 0
         assert tab.run(f"{wide}.every(box => box.tabIndex === 0)")
