@@ -5,8 +5,9 @@ gradient descent on both, so that each depends on the one before. JAX's programs
 dispatch, as training makes many, PyTorch's two calls; a time is half of that. All versions run in one process, in turn,
 each repetition in another order; the table gives the median and the quartiles.
 `full again` is `full` a second time: what the median of a program differs by from itself is the noise. `full on N` is
-the same with the batch shared out over N host devices, one for each core, as experiments do with `--host-devices N`;
-Flax is measured so too. The product rate is that of one large matrix product: no step can do its products faster.
+the same with the batch shared out over N host devices, one for each core, as experiments do with `--host-devices N`
+where they have fewer seeds than that; Flax is measured so too. The product rate is that of one large matrix product: no
+step can do its products faster. PyTorch and Keras have the biases that they always have, PyTorch two for each gate.
 
 Run: `python -m results.speed.recurrent`, on a quiet machine: under another process's load PyTorch's threads wait for
 each other, and its times grow a hundredfold.
@@ -49,7 +50,14 @@ POLICIES = ("full", "lean", "segments")
 STEPS, LEARNING_RATE = 2, 1e-3
 
 BATCH_SPECS = (PartitionSpec(), PartitionSpec("batch"))  # of the weights, of the inputs
-PEERS = ("torch", "flax.linen.RNN", "flax.nnx.RNN", "keras")
+ON_ONE_DEVICE = ("flax.linen.RNN", "flax.nnx.RNN", "keras")
+PEERS = {
+    "torch": ("torch",),
+    **{name: (name,) for name in ON_ONE_DEVICE},
+    "the fastest of these but torch": ON_ONE_DEVICE,
+    "the fastest, Flax on all devices among them": (*ON_ONE_DEVICE, "flax.linen.RNN on "),
+}
+LARGE, SHARE = 256, 0.7  # the hidden size from which products should run at this part of the product rate
 
 
 class Version(NamedTuple):
@@ -208,14 +216,36 @@ def measured(cell_name: str, shape: tuple[int, ...], repetitions: int, within_s:
     return {"cell": cell_name, "shape": list(shape), "noise": noise, "versions": rows}
 
 
-def speedups(entries: list[dict[str, Any]], peer: str) -> dict[str, list[float]]:
-    """`{version: the peer's time over its own, for each entry that has both}` for `full`, on one device and on all."""
+def speedups(entries: list[dict[str, Any]], peers: tuple[str, ...]) -> dict[str, list[float]]:
+    """`{version: the fastest peer's time over its own, for each entry that has both}`, on one device and on all.
+
+    A peer's name that ends with a space is that on any number of devices.
+    """
     found: dict[str, list[float]] = {}
     for entry in entries:
         rows = entry["versions"]
+        theirs = [
+            row["median_s"]
+            for name, row in rows.items()
+            if name in peers or any(p.endswith(" ") and name.startswith(p) for p in peers)
+        ]
         for name in rows:
-            if peer in rows and (name == "full" or name.startswith("full on ")):
-                found.setdefault(name, []).append(rows[peer]["median_s"] / rows[name]["median_s"])
+            if theirs and is_ours(name):
+                found.setdefault(name, []).append(min(theirs) / rows[name]["median_s"])
+    return found
+
+
+def is_ours(version: str) -> bool:
+    return version == "full" or version.startswith("full on ")
+
+
+def shares(entries: list[dict[str, Any]], product_rate: float) -> dict[str, list[float]]:
+    """`{version: its part of the product rate, for each entry with a large hidden size}`."""
+    found: dict[str, list[float]] = {}
+    for entry in entries:
+        for name, row in entry["versions"].items():
+            if entry["shape"][3] >= LARGE and is_ours(name):
+                found.setdefault(name, []).append(row["gflop_per_s"] * 1e9 / product_rate)
     return found
 
 
@@ -233,12 +263,18 @@ def table(receipt: dict[str, Any]) -> str:
     cells = list(dict.fromkeys(entry["cell"] for entry in receipt["entries"]))
     for cell in ["all", *cells] if len(cells) > 1 else cells:
         entries = [entry for entry in receipt["entries"] if cell in ("all", entry["cell"])]
-        for peer in PEERS:
-            for name, ratios in speedups(entries, peer).items():
+        for peer, names in PEERS.items():
+            for name, ratios in speedups(entries, names).items():
                 mean = float(np.exp(np.mean(np.log(ratios))))
                 lines.append(
                     f"| {cell} | {name} | {peer} | {mean:.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {len(ratios)} |"
                 )
+    for name, parts in shares(receipt["entries"], receipt["product_flop_per_s"]).items():
+        lines += [
+            "",
+            f"`{name}`, H >= {LARGE}: {min(parts):.0%} to {max(parts):.0%} of the product rate, "
+            f"at least {SHARE:.0%} in {sum(part >= SHARE for part in parts)} of {len(parts)}.",
+        ]
     lines += [
         "",
         "| cell | B, T, D, H | version | ms | quartiles | times `full` | GFLOP/s | of the product rate | compile s "

@@ -27,7 +27,7 @@ import numpy as np
 
 from experiments import autoencoder, vae
 from results.speed.chapters import first_chapter
-from results.speed.timing import machine, noise_of, record, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, product_rate, record, seconds_in_turn, spread
 from seqjax.parallel import use_host_devices
 from seqjax.recurrent import lstm, sweep
 
@@ -129,18 +129,18 @@ def chapter_within_memory(path: Path, steps: int) -> dict[str, Any]:
         refused = False
     run = first_chapter(autoencoder.build(config_of(path, 256, steps)), steps, stream=True)
     (seconds,) = seconds_in_turn({"streamed": run}, 3).values()
-    size = path.stat().st_size
-    return {"what": "bytes", "size": size, "way": "streamed", "refused_at_once": refused, **spread(seconds)}
+    kept = {"held_bytes": held, "limit_bytes": LIMIT, "refused_at_once": refused}
+    return {"what": "bytes", "size": path.stat().st_size, "way": "streamed", **kept, **spread(seconds)}
 
 
 def table(receipt: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in receipt["packages"].items())
     lines = [
         f"LSTM of {HIDDEN_SIZE} units, batches of {BATCH_SIZE}; experiments on {VALUES} bytes a row; on "
-        f"{receipt['device']}, {packages}; medians of {receipt['repetitions']} repetitions.",
+        f"{receipt['device']}, {packages}; medians.",
         "",
-        "| what | size | way | median, ms | quartiles | of one, us | temporary memory, MiB | noise |",
-        "|---|---|---|---|---|---|---|---|",
+        "| what | size | way | median, ms | quartiles | of one, us | temporary memory, MiB | repetitions | noise |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for entry in receipt["entries"]:
         low, high = (value * 1e3 for value in entry["quartiles_s"])
@@ -151,7 +151,7 @@ def table(receipt: dict[str, Any]) -> str:
         noise = f"{entry['noise']:.1%}" if "noise" in entry else ""
         lines.append(
             f"| {entry['what']} | {entry['size']:,} | {entry['way']} | {entry['median_s'] * 1e3:.2f} | {low:.2f} to "
-            f"{high:.2f} | {each} | {memory} | {noise} |"
+            f"{high:.2f} | {each} | {memory} | {len(entry['seconds'])} | {noise} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -180,7 +180,8 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
             yield within_memory(images(Path(folder), TIMES_THE_LIMIT * LIMIT // VALUES), options.steps)
 
-    record(options.output, "scale", {**machine(), "repetitions": options.repetitions}, entries(), table)
+    receipt = {**machine(), "product_flop_per_s": product_rate(options.repetitions)}
+    record(options.output, "scale", receipt, entries(), table)
 
 
 if __name__ == "__main__":

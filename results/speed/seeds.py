@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.__main__ import names
 from results.speed.chapters import first_chapter
-from results.speed.timing import machine, noise_of, record, seconds_in_turn, spread
+from results.speed.timing import machine, noise_of, product_rate, record, seconds_in_turn, spread
 from seqjax.parallel import use_host_devices
 
 SEEDS = 8
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of seeds.json and .md")
     options = parser.parse_args(arguments)
     use_host_devices(options.devices)
-    receipt = machine()
+    receipt = {**machine(), "product_flop_per_s": product_rate(options.repetitions)}
     entries = (measured(name, options.repetitions, options.within, options.devices) for name in options.experiments)
     record(options.output, "seeds", receipt, entries, table)
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -91,5 +92,7 @@ def record(
 def machine() -> dict[str, Any]:
     packages = {"jax": jax.__version__, "flax": importlib.metadata.version("flax")}
     packages |= {n: importlib.metadata.version(n) for n in ("torch", "keras") if importlib.util.find_spec(n)}
-    device = jax.devices()[0]
-    return {"device": device.device_kind, "platform": platform.platform(), "packages": packages}
+    found = {"device": jax.devices()[0].device_kind, "platform": platform.platform(), "cores": os.cpu_count()}
+    if "keras" in packages:
+        found["keras_backend"] = os.environ.get("KERAS_BACKEND")
+    return {**found, "packages": packages}

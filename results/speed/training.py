@@ -3,10 +3,10 @@
 An epoch is 60,000 rows of 784 bytes in a new random order: values scaled to [0, 1], float32, Adam, the same layers,
 losses and batch sizes; no validation. The networks are an autoencoder 784-32-784 (cross-entropy, batches of 256), a VAE
 784-400-20-400-784 (batches of 128, each value drawn anew as 0 or 1 with the grey value as probability) and a GAN
-100-128-784 against 784-128-1 (batches of 32). All loops run in one process, in turn, each repetition in another order;
-the table gives the median and the quartiles. `seqjax again` is `seqjax` a second time: what the median of a program
-differs by from itself is the noise. The product rate is that of one large matrix product; beside it stands the rate of
-the matrix products that an epoch cannot do without.
+100-128-784 against 784-128-1 (batches of 32; the critic's ReLU leaks here and not in PyTorch). All loops run in one
+process, in turn, each repetition in another order; the table gives the median and the quartiles. `seqjax again` is
+`seqjax` a second time: what the median of a program differs by from itself is the noise. The product rate is that of
+one large matrix product; beside it stands the rate of the matrix products that an epoch cannot do without.
 
 Run: `python -m results.speed.training`, on a quiet machine.
 """

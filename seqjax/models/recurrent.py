@@ -6,16 +6,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, PyTree
 
 from seqjax import noise
 from seqjax.errors import UsageError, require
 from seqjax.recurrent import sweep, unroll
 from seqjax.recurrent.bptt import Residuals
-from seqjax.types import Cell, Key
+from seqjax.types import Cell, Key, Params
 
 Carries = Sequence[Sequence[PyTree[Array]]]  # [layer][direction], the forward direction first
+LOOPED = 3  # layers above the first: so many are a loop, whose steps cost a copy of what each keeps for the way back
 
 
 class RNN(nn.Module):
@@ -100,27 +102,42 @@ class RNN(nn.Module):
         directions = ("forward", "backward") if self.bidirectional else ("forward",)
         require_carries(initial_carry, self.num_layers, len(directions))
 
-        xs, carries = inputs, []
-        for layer in range(self.num_layers):
-            if layer and self.dropout and key is not None:
-                masks = dropout_masks(
-                    jax.random.fold_in(key, layer), index, xs, self.dropout, self.variational, time_major
-                )
-                xs = xs * masks
+        options = {"lengths": seq_lengths, "resets": resets, "time_major": time_major}
+
+        def weights_of(number: int, input_size: int) -> tuple[Params, ...]:
+            return tuple(self.param(f"layer_{number}_{way}", cell.init, input_size) for way in directions)
+
+        def layer(xs: Array, weights: tuple[Params, ...], begin: Any) -> tuple[Array, tuple]:
             ends, outputs = [], []
             for k, direction in enumerate(directions):
-                params = self.param(f"layer_{layer}_{direction}", cell.init, xs.shape[-1])
-                options = {"lengths": seq_lengths, "resets": resets, "time_major": time_major}
-                options |= {"reverse": reverse or direction == "backward"}
-                begin = None if initial_carry is None else initial_carry[layer][k]
+                there = options | {"reverse": reverse or direction == "backward"}
+                start = None if begin is None else begin[k]
                 if self.residuals is None or cell.sweep is None:
-                    end, ys = unroll(cell, params, xs, begin, **options)
+                    end, ys = unroll(cell, weights[k], xs, start, **there)
                 else:
-                    end, ys = sweep(cell, params, xs, begin, residuals=self.residuals, **options)
+                    end, ys = sweep(cell, weights[k], xs, start, residuals=self.residuals, **there)
                 ends.append(end)
                 outputs.append(ys)
-            carries.append(tuple(ends))
-            xs = jnp.concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]
+            return (jnp.concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]), tuple(ends)
+
+        def upper_layer(xs: Array, now: tuple[int | Array, tuple[Params, ...], Any]) -> tuple[Array, tuple]:
+            if self.dropout and key is not None:
+                of_layer = jax.random.fold_in(key, now[0])
+                xs = xs * dropout_masks(of_layer, index, xs, self.dropout, self.variational, time_major)
+            return layer(xs, *now[1:])
+
+        begins = [None] * self.num_layers if initial_carry is None else initial_carry
+        xs, ends = layer(inputs, weights_of(0, inputs.shape[-1]), begins[0])
+        carries = [ends]
+        upper = [(n, weights_of(n, xs.shape[-1]), begins[n]) for n in range(1, self.num_layers)]
+        if len(upper) >= LOOPED and are_alike(upper, xs.dtype):
+            # one program for all of them, however many
+            xs, ends = lax.scan(upper_layer, xs, jax.tree.map(lambda *parts: jnp.stack(parts), *upper))
+            carries += [jax.tree.map(lambda leaf, n=n: leaf[n], ends) for n in range(len(upper))]
+        else:
+            for now in upper:
+                xs, ends = upper_layer(xs, now)
+                carries.append(ends)
 
         if reverse and not (self.keep_order if keep_order is None else keep_order):
             xs = reversed_within(xs, seq_lengths, time_major=time_major)
@@ -138,6 +155,15 @@ def require_carries(carries: Carries | None, num_layers: int, num_directions: in
             f"initial_carry: found {len(found)} layers with {found} directions, "
             f"expected carry[layer][direction] with {num_layers} layers of {num_directions}"
         )
+
+
+def are_alike(layers: Sequence[tuple[int, PyTree[Array], PyTree[Array]]], dtype: DTypeLike) -> bool:
+    """Whether weights and carries of all layers have the same shapes, and everything has this dtype."""
+    first, *others = [
+        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (weights, begin)) for _, weights, begin in layers
+    ]
+    leaves = jax.tree.leaves([(weights, begin) for _, weights, begin in layers])
+    return all(other == first for other in others) and {leaf.dtype for leaf in leaves} == {jnp.dtype(dtype)}
 
 
 def dropout_masks(

@@ -46,6 +46,48 @@ def test_layers_and_directions_by_hand():
         assert np.all(np.asarray(ys[b, length:]) == 0)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_many_layers_are_the_same_layers(both):
+    """Five layers, of which four are a loop, against five models of one layer: values, carries, gradients."""
+    model = RNN(lstm, 5, num_layers=5, bidirectional=both, return_carry=True)
+    directions = ("forward", "backward") if both else ("forward",)
+    params = made(model)["params"]
+    begin, _ = jax.jit(model.apply)({"params": params}, jnp.sin(XS))
+
+    def whole(params, begin, xs):
+        carries, ys = model.apply({"params": params}, xs, initial_carry=begin, seq_lengths=LENGTHS)
+        return jnp.sum(ys**2) + sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(carries)), (carries, ys)
+
+    def by_layer(params, begin, xs):
+        one, carries = RNN(lstm, 5, bidirectional=both, return_carry=True), []
+        for n in range(5):
+            own = {f"layer_0_{way}": params[f"layer_{n}_{way}"] for way in directions}
+            ends, xs = one.apply({"params": own}, xs, initial_carry=begin[n : n + 1], seq_lengths=LENGTHS)
+            carries += ends
+        return jnp.sum(xs**2) + sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(carries)), (tuple(carries), xs)
+
+    point = (params, begin, XS)
+    found, expected = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2), has_aux=True))(*point) for f in (whole, by_layer)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), found, expected)
+
+
+def test_programs_do_not_grow():
+    """Neither with the steps of a sequence nor with the layers above the first."""
+
+    def lines(num_layers, num_steps):
+        model, xs = RNN(gru, 5, num_layers=num_layers, bidirectional=True), jnp.zeros((2, num_steps, 3))
+        params = jax.eval_shape(model.init, KEY, xs)
+        gradient = jax.jit(jax.grad(lambda params, xs: jnp.sum(model.apply(params, xs) ** 2)))
+        program = gradient.lower(params, xs).as_text().splitlines()
+        # without the arguments themselves, and what puts them beside each other and takes them apart
+        plain = ("broadcast_in_dim", "concatenate", "slice", "reshape")
+        return sum(not any(f"stablehlo.{name}" in line for name in plain) for line in program)
+
+    assert lines(4, 7) == lines(4, 700) == lines(16, 7) == lines(16, 700)
+
+
 def test_weights_are_the_cells_own():
     params = made(RNN(partial(lstm, forget_bias=2.5), 5, num_layers=2))["params"]
     assert set(params) == {"layer_0_forward", "layer_1_forward"}

@@ -57,14 +57,25 @@ def test_the_means_are_geometric_and_over_the_shapes_that_both_have():
         return {"versions": {name: {"median_s": value} for name, value in median_s.items()}}
 
     entries = [entry(full=1, torch=4), entry(full=2, torch=2, **{"full on 2": 1}), entry(full=3)]
-    assert recurrent.speedups(entries, "torch") == {"full": [4, 1], "full on 2": [2]}
-    described = [{**e, "cell": "gru", "shape": [1, 2, 3, 4], "noise": 0.0} for e in entries[:2]]
+    assert recurrent.speedups(entries, ("torch",)) == {"full": [4, 1], "full on 2": [2]}
+    described = [{**e, "cell": "gru", "shape": [1, 2, 3, 256], "noise": 0.0} for e in entries[:2]]
     for row in (row for e in described for row in e["versions"].values()):
         row.update(quartiles_s=[1, 2], seconds=[1, 2], gflop_per_s=1.0, compile_s=0.0, temp_bytes=None)
     receipt = {"device": "cpu", "packages": {}, "product_flop_per_s": 4e9, "entries": described}
     text = recurrent.table(receipt)
     assert "| gru | full | torch | 2.00 | 1.00 | 4.00 | 2 |" in text
     assert "| 1.0 | 25% |" in text
+    assert "`full`, H >= 256: 25% to 25% of the product rate, at least 70% in 0 of 2." in text
+    assert "`full on 2`, H >= 256: 25% to 25% of the product rate, at least 70% in 0 of 1." in text
+
+
+def test_the_fastest_peer_is_that_of_each_shape():
+    def entry(**median_s):
+        return {"versions": {name: {"median_s": value} for name, value in median_s.items()}}
+
+    entries = [entry(full=1, a=4, b=2, **{"a on 2": 1.5}), entry(full=2, a=3, b=6), entry(full=1, c=1)]
+    assert recurrent.speedups(entries, ("a", "b")) == {"full": [2, 1.5]}
+    assert recurrent.speedups(entries, ("a", "b", "a on ")) == {"full": [1.5, 1.5]}
 
 
 def test_a_wrong_shape_is_refused(capsys):
