@@ -77,9 +77,9 @@ def test_every_block_is_executed_below():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(own_data):
     """A folder with runs where the README has some: of two steps, and of a text of the few characters it asks for."""
-    folder = tmp_path_factory.mktemp("trained")
+    folder = own_data
     (folder / "play.txt").write_text("ROMEO:\nBut, soft! what light through yonder window breaks?\n" * 200)
     with pytest.MonkeyPatch.context() as patch:
         # what a run leaves for an importer is all that counts here
@@ -89,6 +89,8 @@ def trained(tmp_path_factory):
         for place, changes in {
             "autoencoder/digits-DIGEST": {},
             "character_model/tiny_shakespeare-DIGEST": {"dataset": str(folder / "play.txt")},
+            "deep_clustering/own-DIGEST": {"dataset": str(folder / "path/to/own.csv"), "num_clusters": 3},
+            "sequence_clustering/own-DIGEST": {"dataset": str(folder / "path/to/own.ts"), "num_clusters": 3},
         }.items():
             module = importlib.import_module(f"experiments.{place.split('/')[0]}")
             config = dataclasses.replace(module.Config(), **module.SMOKE | {"steps": 2, "chapter_steps": 1} | changes)
@@ -101,7 +103,12 @@ def trained(tmp_path_factory):
 def test_python_blocks_run(number, request, monkeypatch, tmp_path):
     loads = "seqjax.load(" in PYTHON[number]
     monkeypatch.chdir(request.getfixturevalue("trained") if loads else tmp_path)
-    exec(compile(PYTHON[number], "README.md", "exec"), {})
+    names = {}
+    exec(compile(PYTHON[number], "README.md", "exec"), names)
+    if "rows" in names:
+        assert names["rows"].shape == (60, 4)
+        assert len(names["run"].functions["encode"](names["series"]["x"])) == len(names["clusters"])
+        assert set(names["clusters"]) <= {0, 1, 2}
 
 
 # --- experiments
@@ -130,8 +137,8 @@ def own_data(tmp_path_factory):
         ",".join(map(str, np.sin(np.arange(12 + i) * (1 + i % 2)).round(3))) + f":{'ab'[i % 2]}" for i in range(24)
     ]
     header = "@univariate true\n@missing true\n@classLabel true a b\n@data\n"
-    for part in ("TRAIN", "TEST"):
-        (place / f"Name/Name_{part}.ts").write_text(header + "\n".join(lines) + "\n")
+    for name in ("own", "Name/Name_TRAIN", "Name/Name_TEST"):
+        (place / f"{name}.ts").write_text(header + "\n".join(lines) + "\n")
     with tfds.core.registered.skip_registration():
 
         class Pictures(tfds.core.GeneratorBasedBuilder):
