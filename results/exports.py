@@ -11,8 +11,8 @@ from results.verdict import Receipts
 from seqjax.receipt import interval_text
 
 CSV_COLUMNS = (
-    "row", "title", "metric", "unit", "mean", "ci95", "n", "per_seed", "published", "source", "mark", "verdict",
-    "health", "wall_s", "device", "stale", "command",
+    "row", "title", "metric", "unit", "mean", "ci95", "n", "per_seed", "published", "source", "mark",
+    "tier", "verdict", "health", "wall_s", "device", "stale", "command",
 )  # fmt: skip
 LATEX_RULES = str.maketrans(
     {
@@ -43,7 +43,7 @@ def csv_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
         receipt, line = receipts[row.name], cells(row, receipts, now[row.name])
         for metric in dict.fromkeys([*row.metrics, *row.baselines]) if receipt else ():
             found = receipt["metrics"][metric]
-            shared = {name: line[name] for name in ("row", "verdict", "health", "device", "stale", "command")}
+            shared = {name: line[name] for name in ("row", "tier", "verdict", "health", "device", "stale", "command")}
             of_row = {"title": row.title, "wall_s": receipt["wall_s"]}
             numbers = {name: found[name] for name in ("mean", "ci95", "n")}
             seeds = {"metric": metric, "per_seed": " ".join(map(repr, found["per_seed"]))}

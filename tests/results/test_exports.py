@@ -25,7 +25,7 @@ def test_every_number_of_a_receipt_comes_back_from_csv():
     assert [float(value) for value in own["per_seed"].split(" ")] == measure["per_seed"]
     assert (float(own["mean"]), float(own["ci95"]), int(own["n"])) == (measure["mean"], measure["ci95"], 3)
     assert (own["metric"], own["unit"], own["published"]) == ("own/error", "squared error", "3.00")
-    assert (own["source"], own["mark"], own["verdict"]) == ("Somebody 2006", "M", "within")
+    assert (own["source"], own["mark"], own["tier"], own["verdict"]) == ("Somebody 2006", "M", "C", "within")
     assert (own["title"], own["stale"], float(own["wall_s"])) == ("toy | autoencoder", "current", 47.2)
     assert (pca["metric"], float(pca["mean"])) == ("pca/error", 5.0)
     assert {pca[name] for name in ("unit", "published", "source", "mark")} == {""}

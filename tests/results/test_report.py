@@ -356,6 +356,8 @@ def test_the_committed_tables_with_their_receipts(tmp_path):
     assert table[1][column("ours")] == "3.10 ± 0.25, n = 3"
     (picture,) = page.all("img")
     assert picture.attributes["alt"] == "samples of shown, toy | autoencoder: what the trained model generates"
+    assert "Tier C: 1 misses, 1 new, 1 not run." in page.text("p")
+    assert {"health collapsed", "tier G", "share"} <= {"".join(node.text) for node in page.all("dt")}
     details = {node.attributes["id"]: "".join(node.text) for node in page.all("details")}
     assert details.keys() == {"row-shown", "row-missed", "row-unrun"}
     assert "the toy is small" in details["row-missed"]
