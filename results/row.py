@@ -5,6 +5,7 @@ import shlex
 from typing import Literal, NamedTuple
 
 Mark = Literal["F", "M", "P", "theorem"]
+Tier = Literal["C", "G"]
 
 
 class Reference(NamedTuple):
@@ -69,7 +70,7 @@ class Row(NamedTuple):
     under: str = ""
     also: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
-    tier: Literal["C", "G"] = "C"
+    tier: Tier = "C"
     share: str = ""
     budget: str = ""
     explanation: str = ""
