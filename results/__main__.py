@@ -29,10 +29,10 @@ RUNS = Path("runs/results")
 REPORT = Path("report.html")
 USAGE = {
     "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [--all | ROW ...] | "
-    "export FORMAT | report [RUN ...] | drift OLD NEW [NAME ...]",
+    "export FORMAT [ROW ...] | report [RUN ...] | drift OLD NEW [NAME ...]",
     "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
     "verify": "python -m results verify [--smoke] [--all | ROW ...]",
-    "export": "python -m results export FORMAT",
+    "export": "python -m results export FORMAT [ROW ...]",
     "report": "python -m results report [--output FILE] [--title TEXT] [RUN ...]",
     "drift": "python -m results drift OLD NEW [NAME ...]",
 }
@@ -41,7 +41,7 @@ USAGE = {
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("python -m results", usage=USAGE[""], description=__doc__, allow_abbrev=False)
     top.add_argument("--check", action="store_true", help="exit 1 when a table or figure is not what the receipts say")
-    does = top.add_subparsers(dest="action", metavar="ACTION")
+    does = top.add_subparsers(dest="action", metavar="ACTION", prog=top.prog)
     one = does.add_parser(
         "reproduce", usage=USAGE["reproduce"], help="run a row, store its receipt, rebuild the tables"
     )
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--smoke", action="store_true", help="only their smoke twins; those that agree are current again")
     other = does.add_parser("export", usage=USAGE["export"], help="print the rows that have been run, as csv or latex")
     other.add_argument("format", metavar="FORMAT", choices=EXPORTS, help=" or ".join(EXPORTS))
+    other.add_argument("rows", metavar="ROW", nargs="*", help="default: every row that has a receipt")
     shown = does.add_parser("report", usage=USAGE["report"], help="write one HTML file of the tables, or of runs")
     shown.add_argument(
         "runs", metavar="RUN", nargs="*", type=Path, help="run directory; default: the committed results"
@@ -86,8 +87,7 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
                 raise UsageError(f"--all: stands without rows, found {options.rows[0]} beside it.")
             return _verify(rows, options.rows, folder, runs, smoke=options.smoke, every=options.all)
         if options.action == "export":
-            print(EXPORTS[options.format](rows, receipts_of(rows, folder), current(rows)), end="")
-            return 0
+            return _export(rows, options.format, options.rows, folder)
         if options.action == "report":
             return _report(rows, options.runs, options.output, options.title, folder)
         if options.action == "drift":
@@ -179,6 +179,18 @@ def judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path, start: aga
         return found
     print("\n".join(comparison.line for comparison in found), flush=True)
     return 1 if any(comparison.agreement == "outside" for comparison in found) else 0
+
+
+def _export(rows: Sequence[Row], kind: str, wanted: Sequence[str], folder: Path) -> int:
+    named = again.chosen(rows, wanted)
+    for row in named:
+        if not path_of(row, folder).exists():
+            raise UsageError(f"{row.name}: has no receipt yet; make it with python -m results reproduce {row.name}.")
+    # of all rows: some are judged by the receipt of another
+    receipts = receipts_of(rows, folder)
+    some = named or rows
+    print(EXPORTS[kind](some, receipts, current(some)), end="")
+    return 0
 
 
 def _report(rows: Sequence[Row], run_dirs: Sequence[Path], output: Path, title: str | None, folder: Path) -> int:
