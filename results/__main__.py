@@ -20,7 +20,7 @@ from results.report.runs import report_of_runs
 from results.row import Row
 from results.rows import ROWS
 from results.stored import Current, current, path_of
-from results.table import faults, rebuild, receipts_of
+from results.table import duration, faults, rebuild, receipts_of
 from results.verdict import verdict
 from seqjax.errors import Interrupted, SeqjaxError, UsageError, shown
 
@@ -28,11 +28,11 @@ FOLDER = Path(__file__).parent
 RUNS = Path("runs/results")
 REPORT = Path("report.html")
 USAGE = {
-    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [ROW ...] | export FORMAT | "
-    "report [RUN ...] | drift OLD NEW [NAME ...]",
+    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [--all | ROW ...] | "
+    "export FORMAT [ROW ...] | report [RUN ...] | drift OLD NEW [NAME ...]",
     "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
-    "verify": "python -m results verify [--smoke] [ROW ...]",
-    "export": "python -m results export FORMAT",
+    "verify": "python -m results verify [--smoke] [--all | ROW ...]",
+    "export": "python -m results export FORMAT [ROW ...]",
     "report": "python -m results report [--output FILE] [--title TEXT] [RUN ...]",
     "drift": "python -m results drift OLD NEW [NAME ...]",
 }
@@ -41,17 +41,24 @@ USAGE = {
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("python -m results", usage=USAGE[""], description=__doc__, allow_abbrev=False)
     top.add_argument("--check", action="store_true", help="exit 1 when a table or figure is not what the receipts say")
-    does = top.add_subparsers(dest="action", metavar="ACTION")
+    does = top.add_subparsers(dest="action", metavar="ACTION", prog=top.prog)
     one = does.add_parser(
         "reproduce", usage=USAGE["reproduce"], help="run a row, store its receipt, rebuild the tables"
     )
     one.add_argument("row", metavar="ROW")
     one.add_argument("--run-dir", type=Path, help="default: a fresh or unfinished directory runs/results/ROW-N")
     some = does.add_parser("verify", usage=USAGE["verify"], help="run rows again and compare with their receipts")
-    some.add_argument("rows", metavar="ROW", nargs="*", help="default: every row that has a receipt")
+    some.add_argument(
+        "rows",
+        metavar="ROW",
+        nargs="*",
+        help="default: of each experiment the quickest row that has a receipt; with --smoke every such row",
+    )
+    some.add_argument("--all", action="store_true", help="every row that has a receipt: many hours")
     some.add_argument("--smoke", action="store_true", help="only their smoke twins; those that agree are current again")
     other = does.add_parser("export", usage=USAGE["export"], help="print the rows that have been run, as csv or latex")
     other.add_argument("format", metavar="FORMAT", choices=EXPORTS, help=" or ".join(EXPORTS))
+    other.add_argument("rows", metavar="ROW", nargs="*", help="default: every row that has a receipt")
     shown = does.add_parser("report", usage=USAGE["report"], help="write one HTML file of the tables, or of runs")
     shown.add_argument(
         "runs", metavar="RUN", nargs="*", type=Path, help="run directory; default: the committed results"
@@ -76,10 +83,11 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
         if options.action == "reproduce":
             return _reproduce(rows, options.row, options.run_dir, folder, runs)
         if options.action == "verify":
-            return _verify(rows, options.rows, folder, runs, smoke=options.smoke)
+            if options.all and options.rows:
+                raise UsageError(f"--all: stands without rows, found {options.rows[0]} beside it.")
+            return _verify(rows, options.rows, folder, runs, smoke=options.smoke, every=options.all)
         if options.action == "export":
-            print(EXPORTS[options.format](rows, receipts_of(rows, folder), current(rows)), end="")
-            return 0
+            return _export(rows, options.format, options.rows, folder)
         if options.action == "report":
             return _report(rows, options.runs, options.output, options.title, folder)
         if options.action == "drift":
@@ -123,11 +131,18 @@ def _reproduce(rows: Sequence[Row], name: str, run_dir: Path | None, folder: Pat
     return 0
 
 
-def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path, *, smoke: bool) -> int:
+def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path, *, smoke: bool, every: bool) -> int:
     some = again.chosen(rows, wanted) or [row for row in rows if path_of(row, folder).exists()]
     if not some:
         print("no row has a receipt yet")
         return 0
+    if not smoke:
+        seconds = again.recorded_seconds(some, folder)
+        is_sample = not wanted and not every
+        some = again.sample(some, seconds) if is_sample else some
+        took = duration(sum(seconds.get(row.name, 0.0) for row in some))
+        which = ", the quickest of each experiment (--all for every row)" if is_sample else ""
+        print(f"{len(some)} row{'s' * (len(some) > 1)}{which}: {took} recorded in all", flush=True)
     now, worst = current(rows), 0
     for row in some:
         try:
@@ -164,6 +179,18 @@ def judged_by_rerun(row: Row, now: Current, folder: Path, runs: Path, start: aga
         return found
     print("\n".join(comparison.line for comparison in found), flush=True)
     return 1 if any(comparison.agreement == "outside" for comparison in found) else 0
+
+
+def _export(rows: Sequence[Row], kind: str, wanted: Sequence[str], folder: Path) -> int:
+    named = again.chosen(rows, wanted)
+    for row in named:
+        if not path_of(row, folder).exists():
+            raise UsageError(f"{row.name}: has no receipt yet; make it with python -m results reproduce {row.name}.")
+    # of all rows: some are judged by the receipt of another
+    receipts = receipts_of(rows, folder)
+    some = named or rows
+    print(EXPORTS[kind](some, receipts, current(some)), end="")
+    return 0
 
 
 def _report(rows: Sequence[Row], run_dirs: Sequence[Path], output: Path, title: str | None, folder: Path) -> int:

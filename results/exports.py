@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from results.row import Row
 from results.stored import Current
-from results.table import cells
+from results.table import cells, label
 from results.verdict import Receipts
 from seqjax.receipt import interval_text
 
 CSV_COLUMNS = (
-    "row", "title", "metric", "unit", "mean", "ci95", "n", "per_seed", "published", "source", "mark", "verdict",
-    "health", "wall_s", "device", "stale", "command",
+    "row", "title", "metric", "unit", "mean", "ci95", "n", "per_seed", "published", "source", "mark",
+    "tier", "verdict", "health", "wall_s", "device", "stale", "command",
 )  # fmt: skip
 LATEX_RULES = str.maketrans(
     {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{character: f"\\{character}" for character in "&%$#{}"},
+        "_": r"\_\allowbreak{}",  # a name is wider than its column
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
@@ -27,6 +28,8 @@ LATEX_RULES = str.maketrans(
         "\n": " ",
     }
 )
+# of the page's width; the cells' margins are in it
+LATEX_WIDTHS = {"Row": 0.18, "Measured": 0.22, "Published": 0.19, "Ours": 0.21, "$n$": 0.07, "Verdict": 0.13}
 
 Export = Callable[[Sequence[Row], Receipts, Mapping[str, Current]], str]
 
@@ -43,7 +46,7 @@ def csv_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
         receipt, line = receipts[row.name], cells(row, receipts, now[row.name])
         for metric in dict.fromkeys([*row.metrics, *row.baselines]) if receipt else ():
             found = receipt["metrics"][metric]
-            shared = {name: line[name] for name in ("row", "verdict", "health", "device", "stale", "command")}
+            shared = {name: line[name] for name in ("row", "tier", "verdict", "health", "device", "stale", "command")}
             of_row = {"title": row.title, "wall_s": receipt["wall_s"]}
             numbers = {name: found[name] for name in ("mean", "ci95", "n")}
             seeds = {"metric": metric, "per_seed": " ".join(map(repr, found["per_seed"]))}
@@ -57,24 +60,34 @@ def csv_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
 
 
 def latex_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]) -> str:
-    """A `tabular` with the rules of booktabs: what is measured, the published number, ours, n and the verdict."""
+    """A `longtable` as wide as the page, with the rules of booktabs: a row's name, what is measured, the published
+    number, every metric that its verdict depends on or that it shows, the seeds n, and the verdict."""
+    widths = "".join(
+        rf">{{\raggedright\arraybackslash}}p{{\dimexpr {width:.2f}\linewidth-2\tabcolsep\relax}}"
+        for width in LATEX_WIDTHS.values()
+    )
     lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{tabular}{llrrrl}",
+        r"% needs \usepackage{array,booktabs,longtable}",
+        r"\begingroup\footnotesize",
+        rf"\begin{{longtable}}{{{widths}}}",
         r"\toprule",
-        r"Measured & Unit & Published & Ours & $n$ & Verdict \\",
+        " & ".join(LATEX_WIDTHS) + r" \\",
         r"\midrule",
+        r"\endhead",
+        r"\bottomrule",
+        r"\endfoot",
     ]
     for row in rows:
         if (receipt := receipts[row.name]) is None:
             continue
-        measure, line = receipt["metrics"][row.metric], cells(row, receipts, now[row.name])
+        metrics, line = receipt["metrics"], cells(row, receipts, now[row.name])
         judged = line["verdict"] if line["stale"] == "current" else f"{line['verdict']}, stale"
-        texts = (row.title, row.unit, line["published"], interval_text(measure), str(measure["n"]), judged)
-        line = " & ".join(text.translate(LATEX_RULES) for text in texts) + r" \\"
-        # after the end of a line these are no text, but how much room is to follow it
-        lines.append(f"{{{line[0]}}}{line[1:]}" if line.startswith(("[", "*")) else line)
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+        own, *others = row.metrics
+        ours = [interval_text(metrics[own]), *(f"{label(name, own)} {interval_text(metrics[name])}" for name in others)]
+        measured = f"{row.title}: {row.unit}"
+        texts = (row.name, measured, line["published"], "; ".join(ours), str(metrics[own]["n"]), judged)
+        lines.append(" & ".join(text.translate(LATEX_RULES) for text in texts) + r" \\")
+    return "\n".join([*lines, r"\end{longtable}", r"\endgroup"]) + "\n"
 
 
 EXPORTS: dict[str, Export] = {"csv": csv_text, "latex": latex_text}

@@ -1,9 +1,10 @@
 """Rows run again: to store their receipts, to compare with them, or to see that new code computes the same."""
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,6 +143,25 @@ def verify(row: Row, now: Current, run_dir: Path, folder: Path, start: Start = s
     receipt = needed(row, now, folder)
     code = run_row(row, run_dir, start)
     return code or comparisons(row, receipt, checked(row, run_dir / "receipt.json"))
+
+
+def recorded_seconds(rows: Sequence[Row], folder: Path) -> dict[str, float]:
+    """By row name, the seconds that its receipt says; without those whose receipt is missing or cannot be read."""
+    found = {}
+    for row in rows:
+        # verifying that row will say what is wrong
+        with contextlib.suppress(UsageError):
+            if receipt := stored(row, folder):
+                found[row.name] = receipt["wall_s"]
+    return found
+
+
+def sample(rows: Sequence[Row], seconds: Mapping[str, float]) -> list[Row]:
+    """The quickest row of each experiment; one without seconds only where the experiment has no other."""
+    by_experiment: dict[str, list[Row]] = {}
+    for row in rows:
+        by_experiment.setdefault(row.experiment, []).append(row)
+    return [min(group, key=lambda row: seconds.get(row.name, math.inf)) for group in by_experiment.values()]
 
 
 def twin_metrics(row: Row) -> dict[str, float]:

@@ -5,6 +5,7 @@ import shlex
 from typing import Literal, NamedTuple
 
 Mark = Literal["F", "M", "P", "theorem"]
+Tier = Literal["C", "G"]
 
 
 class Reference(NamedTuple):
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     under: name of another row; each seed's `metric` has to be below that of the same seed there.
     also: further metrics shown beside the row's own.
     figures: of the run, by name, that are kept beside the receipt and shown below the table.
+    tier: see `TIERS`.
     share: the part of the full protocol that the row runs; such a row gets no verdict against the full number.
     explanation: why a row that misses does, in a sentence.
     """
@@ -68,7 +70,7 @@ class Row(NamedTuple):
     under: str = ""
     also: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
-    tier: Literal["C", "G"] = "C"
+    tier: Tier = "C"
     share: str = ""
     budget: str = ""
     explanation: str = ""
@@ -88,6 +90,10 @@ class Row(NamedTuple):
         return tuple(dict.fromkeys([self.metric, *(bound.metric for bound in bounds), *self.also]))
 
 
+TIERS = {
+    "C": "sized for minutes of 2 CPU cores; the column `time` says what it took",
+    "G": "sized for minutes of a GPU; a CPU may have run a part of it, which the verdict `share` says, or all of it",
+}
 MARKS = {
     "F": "read in the named source",
     "M": "quoted from memory, not checked against the source",

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from results.comparison import against_baselines, measure_of, row_of
-from results.row import MARKS, Row
+from results.row import MARKS, TIERS, Row
 from results.rows.autoencoders import DIGITS_BY_CODE_SIZE
 from results.stored import Current, figure_path, stale, stored
-from results.verdict import VERDICTS, Receipts, condition, verdict
+from results.verdict import HEALTHS, VERDICTS, Receipts, condition, verdict, verdict_counts
 from seqjax.receipt import interval_text
 from seqjax.storage import parsed_json, write_atomically
 
 COLUMNS = (
-    "row", "measured", "published", "passes", "ours", "baselines", "against the best baseline", "verdict", "health",
-    "time", "device", "stale", "command",
+    "row", "tier", "measured", "published", "passes", "ours", "baselines", "against the best baseline", "verdict",
+    "health", "time", "device", "stale", "command",
 )  # fmt: skip
 FIGURE = "error_against_code_size"
 
@@ -33,6 +33,7 @@ def cells(row: Row, receipts: Receipts, now: Current) -> dict[str, str]:
     mark = f" [{reference.mark}]" if reference and reference.mark else ""
     line = dict.fromkeys(COLUMNS, "") | {
         "row": row.name,
+        "tier": row.tier,
         "measured": f"{row.title}: {row.unit}",
         "published": f"{reference.value} ({reference.source}){mark}" if reference else "none",
         "passes": _conditions(row),
@@ -95,6 +96,8 @@ def markdown(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
         "fail. `python -m results reproduce ROW` runs a row again, `python -m results verify ROW` compares it with its",
         "receipt. Ours: mean ± 95 % interval over n training seeds.",
         "",
+        verdict_counts(rows, receipts),
+        "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
     ]
@@ -110,6 +113,9 @@ def markdown(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
     lines += ["", "## Legend", "", "Marks of a published value:", ""]
     lines += [f"- [{mark}]: {meaning}" for mark, meaning in MARKS.items()]
     lines += ["", "Verdicts:", "", *(f"- {name}: {meaning}" for name, meaning in VERDICTS.items())]
+    lines += ["", "Health of a run:", ""]
+    lines += [f"- {name}: {meaning}" for name, meaning in HEALTHS.items()]
+    lines += ["", "Tiers:", "", *(f"- {tier}: {meaning}" for tier, meaning in TIERS.items())]
     lines += [
         "",
         "A row is stale when its code or its flags have changed since its receipt was written. After a change of code,",

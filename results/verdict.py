@@ -1,10 +1,11 @@
 """Whether measured values meet the bounds of a row."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.row import Bound, Row
+from results.row import TIERS, Bound, Row
 
 Receipts = Mapping[str, dict[str, Any] | None]
 """By row name; None for a row that has not been run."""
@@ -13,9 +14,20 @@ VERDICTS = {
     "beats": "better than the published number, with the whole interval",
     "within": "inside the row's tolerance",
     "misses": "outside it: see the note below the table",
-    "share": "a stated part of the protocol was run: no verdict against the number of the full one",
+    "share": "a stated part of the protocol was run: no verdict against the number of the full one, nor a word on"
+    " whether anything has been learnt",
     "new": "there is no bound to judge by: nothing was published, or only numbers of longer runs",
     "not run": "no receipt yet, of this row or of the one it is compared with",
+}
+
+HEALTHS = {
+    "ok": "none of the following; of an experiment without a check of its own it says only that metrics and weights are"
+    " finite and that no seed skipped more than half of the steps of a phase",
+    "collapsed": "the experiment's own check failed: codes or classes no better than the mean or the majority, a"
+    " posterior that has become the prior, clusters lost, or most of the data never generated; no verdict looks at it",
+    "saturated": "on some seed the critic of an adversarial experiment is always right; no verdict looks at it",
+    "diverged": "a metric or a weight of some seed is not finite, or a seed skipped more than half of the steps of a"
+    " phase; a row with bounds misses them then",
 }
 
 
@@ -64,6 +76,18 @@ def verdict(row: Row, receipts: Receipts) -> str:
     if row.under and not lies_under(row, receipts):
         return "misses"
     return "beats" if row.beats is not None and holds(row.beats, metrics, interval=True) else "within"
+
+
+def verdict_counts(rows: Sequence[Row], receipts: Receipts) -> str:
+    """A sentence for each tier: `Tier C: 6 beats, 29 within, 0 misses, 64 new.`"""
+    sentences = []
+    for tier in TIERS:
+        counts = Counter(verdict(row, receipts) for row in rows if row.tier == tier)
+        # that nothing has missed is said, too
+        said = [f"{counts[name]} {name}" for name in VERDICTS if counts[name] or name == "misses"]
+        if counts:
+            sentences.append(f"Tier {tier}: {', '.join(said)}.")
+    return " ".join(sentences)
 
 
 def condition(bound: Bound) -> str:

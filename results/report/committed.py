@@ -11,13 +11,13 @@ from results.report.page import page
 from results.report.pictures import affordable, figure, spoken
 from results.report.runs import HEALTH, receipt_facts
 from results.report.table import Cell, table
-from results.row import MARKS, Row
+from results.row import MARKS, TIERS, Row
 from results.stored import Current, figure_path
 from results.table import FIGURE, cells, figure_data, receipts_of
-from results.verdict import VERDICTS, Receipts
+from results.verdict import HEALTHS, VERDICTS, Receipts, verdict_counts
 
 COLUMNS = ("row", "measured", "published", "ours", "against the best baseline", "verdict", "health", "time", "stale")
-BESIDE = ("passes", "baselines", "device")
+BESIDE = ("tier", "passes", "baselines", "device")
 KINDS = {"beats": "good", "within": "good", "misses": "bad"}
 
 
@@ -33,9 +33,15 @@ def report_of_results(rows: Sequence[Row], now: Mapping[str, Current], folder: P
     ]
     parts = [
         element("p", *marks, class_="badges"),
+        element("p", verdict_counts(rows, receipts)),
         table("Results", COLUMNS, [_line(row, receipts, line) for row, line in zip(rows, lines, strict=True)]),
         element("h2", "What the words mean"),
-        facts(dict(VERDICTS) | {f"[{mark}]": meaning for mark, meaning in MARKS.items()}),
+        facts(
+            VERDICTS
+            | {f"health {name}": meaning for name, meaning in HEALTHS.items()}
+            | {f"tier {tier}": meaning for tier, meaning in TIERS.items()}
+            | {f"[{mark}]": meaning for mark, meaning in MARKS.items()}
+        ),
         element("h2", "Figures"),
         _figures(rows, receipts, folder),
         element("h2", "Rows, receipts and commands"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.report.markup import Markup, left_out
+from results.report.markup import Markup, element, left_out
 from results.report.table import Cell, table
 from seqjax.receipt import interval_text
 
@@ -49,11 +49,16 @@ def _filled(values: Sequence[float], count: int) -> list[float]:
 
 
 def beside(labels: Sequence[str], found: Sequence[Measures]) -> Markup:
-    """Metrics that two runs or more have, a column for each run; empty where there is none."""
+    """Metrics that two runs or more have, a column for each run that has one of them; empty where there is none."""
     names = dict.fromkeys(name for metrics in found for name in metrics)
     shared = [name for name in names if sum(name in metrics for metrics in found) > 1]
     if not shared:
         return Markup()
-    rows = [[name, *(_cell(metrics, name) for metrics in found)] for name in shared[:MOST_ROWS]]
-    content = table("Metrics of the runs: mean ± 95 % interval over training seeds", ["metric", *labels], rows)
-    return Markup(content + left_out(len(shared) - MOST_ROWS, "metrics"))
+    alone = [not any(name in metrics for name in shared) for metrics in found]
+    columns = [metrics for metrics, is_alone in zip(found, alone, strict=True) if not is_alone]
+    head = ["metric", *(label for label, is_alone in zip(labels, alone, strict=True) if not is_alone)]
+    rows = [[name, *(_cell(metrics, name) for metrics in columns)] for name in shared[:MOST_ROWS]]
+    content = table("Metrics of the runs: mean ± 95 % interval over training seeds", head, rows)
+    others = ", ".join(label for label, is_alone in zip(labels, alone, strict=True) if is_alone)
+    note = element("p", f"No metric in common with another run: {others}.", class_="note") if others else Markup()
+    return Markup(content + left_out(len(shared) - MOST_ROWS, "metrics") + note)

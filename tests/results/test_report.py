@@ -18,6 +18,7 @@ from results.report.pictures import ROOM, affordable
 from results.report.run_directory import read_runs
 from results.report.runs import report_of_runs
 from seqjax.experiment.options import parse
+from seqjax.receipt import summary
 
 
 def test_intervals_are_those_of_students_t(tmp_path):
@@ -151,7 +152,7 @@ def test_runs_stand_beside_each_other(tmp_path):
     ]
     page = report(*paths)
     assert [row[4] for row in page.cells("Runs")[1:]] == ["ok", "unfinished", "collapsed"]
-    assert page.cells("Metrics of the runs")[1] == ["autoencoder/squared_error", "2.3 ± 3.8", "", "2.3 ± 3.8"]
+    assert page.cells("Metrics of the runs")[1] == ["autoencoder/squared_error", "2.3 ± 3.8", "2.3 ± 3.8"]
     assert [node.attributes["class"] for node in page.all("span") if node.text == ["collapsed"]] == ["badge bad"] * 2
     keys = ["".join(node.text) for node in page.all("span", class_="key c1")]
     assert str(paths[1]) in keys
@@ -287,6 +288,16 @@ def test_a_damaged_run_keeps_no_other_from_the_report(tmp_path, capsys):
     assert page.cells(str(good))[1] == ["autoencoder", "2.3 ± 3.8"]
 
 
+def test_a_run_without_a_shared_metric_is_named_and_has_no_column(tmp_path):
+    other = {"gan/modes": summary([8.0])}
+    page = report(make_run(tmp_path / "a"), make_run(tmp_path / "b"), make_run(tmp_path / "alone", metrics=other))
+    metrics = page.cells("Metrics of the runs")
+    assert all(len(line) == 3 for line in metrics)
+    assert all(cell for line in metrics for cell in line)
+    assert f"No metric in common with another run: {tmp_path / 'alone'}." in page.text("p")
+    assert "No metric in common" not in report(tmp_path / "a", tmp_path / "b").text("p")
+
+
 def test_the_reason_is_seen_beside_the_longest_name(tmp_path):
     place = tmp_path.joinpath(*["n" * 200] * 3)
     place.mkdir(parents=True)
@@ -356,6 +367,8 @@ def test_the_committed_tables_with_their_receipts(tmp_path):
     assert table[1][column("ours")] == "3.10 ± 0.25, n = 3"
     (picture,) = page.all("img")
     assert picture.attributes["alt"] == "samples of shown, toy | autoencoder: what the trained model generates"
+    assert "Tier C: 1 misses, 1 new, 1 not run." in page.text("p")
+    assert {"health collapsed", "tier G", "share"} <= {"".join(node.text) for node in page.all("dt")}
     details = {node.attributes["id"]: "".join(node.text) for node in page.all("details")}
     assert details.keys() == {"row-shown", "row-missed", "row-unrun"}
     assert "the toy is small" in details["row-missed"]

@@ -137,6 +137,16 @@ def test_a_report_in_a_browser(tab, page):
     assert {url for url in tab.requested() if not url.startswith("data:image/png;base64,")} == {page.as_uri()}
 
 
+@pytest.mark.parametrize("page", ["results"], indirect=True)
+@pytest.mark.parametrize("width", [1300, 1600])
+def test_the_results_are_as_wide_as_a_common_screen(tab, page, width):
+    tab.width(width)
+    tab.open(page)
+    box = "document.querySelector('.scroll')"
+    assert tab.run(f"{box}.querySelector('caption').textContent") == "Results"
+    assert tab.run(f"{box}.scrollWidth") <= tab.run(f"{box}.clientWidth")
+
+
 def test_what_is_folded_is_printed_and_folded_again(tab, page):
     tab.open(page)
     tab.run("document.querySelector('details').open = true")

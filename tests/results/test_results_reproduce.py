@@ -178,6 +178,47 @@ def test_rows_are_chosen_once_in_order():
     assert chosen((ROW, other), ["other", "toy", "other"]) == [other, ROW]
 
 
+def test_verify_without_rows_takes_the_quickest_of_each_experiment(tmp_path, capsys, monkeypatch):
+    slow, quick, other, bare = (ROW._replace(name=name) for name in ("slow", "quick", "other", "bare"))
+    other = other._replace(experiment="autoencoder", flags="")
+    for row, seconds in ((slow, 7200.0), (quick, 60.0), (other, 90.0)):
+        store(tmp_path, receipt(wall_s=seconds, experiment=row.experiment), row)
+    judged = []
+
+    def rerun(row, now, folder, runs):
+        judged.append(row.name)
+        return 0
+
+    def twin(row, now, folder):
+        judged.append(row.name)
+        return 0
+
+    monkeypatch.setattr("results.__main__.judged_by_rerun", rerun)
+    monkeypatch.setattr("results.__main__.judged_by_twin", twin)
+
+    def verified(*flags):
+        judged.clear()
+        assert main(["verify", *flags], rows=(slow, quick, other, bare), folder=tmp_path, runs=tmp_path) == 0
+        return judged, capsys.readouterr().out.splitlines()[:1]
+
+    sampled = ["2 rows, the quickest of each experiment (--all for every row): 2.5 min recorded in all"]
+    assert verified() == (["quick", "other"], sampled)
+    assert verified("--all") == (["slow", "quick", "other"], ["3 rows: 2.0 h recorded in all"])
+    assert verified("slow") == (["slow"], ["1 row: 2.0 h recorded in all"])
+    for flags in (["--smoke"], ["--smoke", "--all"]):
+        assert verified(*flags)[0] == ["slow", "quick", "other"]
+
+    # one that cannot be read hides no other of its experiment, and stands for it where it is alone
+    store(tmp_path, "{", quick)
+    store(tmp_path, "{", other)
+    assert verified()[0] == ["slow", "other"]
+
+
+def test_all_rows_and_some_are_not_both_verified(tmp_path, capsys):
+    assert main(["verify", "--all", "toy"], rows=(ROW,), folder=tmp_path, runs=tmp_path) == 2
+    assert "--all: stands without rows, found toy beside it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("args", [["--nosuch"], ["nosuch"], ["reproduce"], ["verify", "--nosuch"]])
 def test_wrong_flags_exit_2(tmp_path, args):
     with pytest.raises(SystemExit) as end:

@@ -42,6 +42,20 @@ def test_other_metrics_of_the_verdict_stand_beside():
     assert line["passes"].startswith("at most 3.15; pca at most 3.15")
 
 
+def test_the_tiers_are_shown_and_their_verdicts_counted():
+    heavy = [ROW._replace(name=name, tier="G") for name in ("part", "other")]
+    rows = (ROW, heavy[0]._replace(share="a third"), heavy[1])
+    receipts = {"toy": receipt([4.0, 4.1, 4.2]), "part": receipt(), "other": None}
+    text = markdown(rows, receipts, dict.fromkeys(receipts, NOW))
+    assert "\nTier C: 1 misses. Tier G: 0 misses, 1 share, 1 not run.\n" in text
+    assert line_of(text)[1] == "C"
+    assert "| `part` | G | " in text
+    legend = text.partition("## Legend")[2]
+    for word in ("- C: ", "- G: ", "- ok: ", "- collapsed: ", "- diverged: ", "without a check of its own"):
+        assert word in legend
+    assert "Tier G" not in markdown(ROWS, {"toy": None}, STATE)
+
+
 def test_rebuilding_twice_gives_the_same_bytes(tmp_path):
     store(tmp_path, receipt())
     assert rebuild(ROWS, STATE, tmp_path)
@@ -61,7 +75,7 @@ def test_every_typed_digit_is_caught(tmp_path):
         assert faults(ROWS, STATE, tmp_path), text[at - 20 : at + 20]
     readme.write_text(text.replace("3.10 ±", "3.01 ±"))
     (fault,) = faults(ROWS, STATE, tmp_path)
-    assert "line 9 (row toy)" in fault
+    assert "line 11 (row toy)" in fault
     assert "3.01 ±" in fault
 
 
@@ -81,7 +95,7 @@ def test_a_receipt_of_no_row_is_named(tmp_path):
 
 
 def test_text_cannot_break_the_table():
-    assert len(line_of(markdown(ROWS, {"toy": None}, STATE))) == 13
+    assert len(line_of(markdown(ROWS, {"toy": None}, STATE))) == 14
     assert "toy \\| autoencoder" in markdown(ROWS, {"toy": None}, STATE)
 
 
