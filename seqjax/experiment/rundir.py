@@ -112,6 +112,25 @@ def read_description(run_dir: Path) -> dict[str, Any]:
     )
 
 
+def names_a_path(dataset: Any) -> bool:
+    """Whether the value of `dataset` in a configuration is a file or a folder that is here, and no name."""
+    try:
+        return isinstance(dataset, str) and bool(dataset) and Path(dataset).expanduser().exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False
+
+
+def changed_data(run_dir: Path, found: dict[str, Any], sha256: str) -> str:
+    """How an error begins where the data of a run are no longer those that its `config.json` has the hash of."""
+    dataset = found["config"].get("dataset")
+    if names_a_path(dataset):
+        what = dataset
+    else:
+        what = f"the data set {dataset!r}" if isinstance(dataset, str) else f"the data set of {found['experiment']}"
+    there, here = (str(value)[:8] + "…" for value in (found.get("data_sha256"), sha256))
+    return f"{what} has changed since the run in {run_dir} was trained: sha256 {there} there, {here} now."
+
+
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     flat_found, flat_wanted = (
         {"experiment": d["experiment"], **{name: d.get(name) for name in ("data_sha256", "fork", "overfit_batch")}}
