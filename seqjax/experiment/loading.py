@@ -12,7 +12,8 @@ from beartype import BeartypeConf
 from beartype.door import is_bearable
 
 from seqjax import train
-from seqjax.errors import CheckpointError, SeqjaxError, UsageError
+from seqjax.data.load import NAMES
+from seqjax.errors import CheckpointError, DataError, SeqjaxError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.storage import sha256_of_file
@@ -89,7 +90,14 @@ def built_again(
     try:
         experiment = build(config)
         sha256 = experiment.data.sha256
-    except SeqjaxError:
+    except SeqjaxError as error:
+        # `config.json` keeps a path as it was typed
+        relative = isinstance(dataset, str) and not own and not Path(dataset).expanduser().is_absolute()
+        if isinstance(error, DataError) and relative and dataset not in NAMES:
+            raise DataError(
+                f"{' '.join(str(error).splitlines())}\n"
+                f"If '{dataset}' is a path, it is relative to the folder in which the run was started."
+            ) from None
         # what the data no longer suit is not at fault; of two `.ts` files the hash is not that of either
         if not own or Path(dataset).suffix == ".ts" or not Path(dataset).expanduser().is_file():
             raise

@@ -11,7 +11,7 @@ import seqjax
 from experiments import adding, linear_autoencoder
 from experiments.__main__ import main as experiments
 from seqjax import checkpoint
-from seqjax.errors import UsageError
+from seqjax.errors import DataError, UsageError
 from seqjax.experiment import Options, run, rundir
 from seqjax.experiment.loading import built_again
 
@@ -90,4 +90,40 @@ def test_made_up_data_may_be_rounded_as_another_kind_of_device_does(folder):
     # a file has no rounding
     recorded(folder, data_sha256="1" * 64, plan=described(folder)["plan"] | {"platform": "gpu"})
     with pytest.raises(UsageError, match=r"own\.npy has changed"):
+        seqjax.load(folder / "run")
+
+
+def test_a_continued_run_whose_file_has_changed_is_told_of_the_file(folder, capsys):
+    flags = ["--dataset", folder / "own.npy", "--steps", 20, "--chapter-steps", 20, "--batch-size", 32]
+    flags += ["--seeds", 1, "--devices", 1, "--run-dir", folder / "run"]
+    np.save(folder / "own.npy", X + 1)
+    code, _, err = command(capsys, *flags)
+    assert code == 2
+    assert f"{folder}/own.npy has changed since the run in {folder}/run was trained: sha256" in err
+    assert "Put the old file back to continue it, or name another --run-dir." in err
+    assert "flags" not in err
+    # of two differences both are told
+    code, _, err = command(capsys, *flags, "--code-size", "4")
+    assert code == 2
+    assert "code_size is 10 there and 4 here" in err
+    assert "data_sha256 is" in err
+
+
+def test_a_path_that_was_relative_is_said_to_be(folder, tmp_path_factory, monkeypatch, capsys):
+    recorded(folder, config=described(folder)["config"] | {"dataset": "own.npy"})
+    monkeypatch.chdir(folder)
+    assert seqjax.load("run").config.dataset == "own.npy"
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(DataError, match="relative to the folder in which the run was started") as caught:
+        seqjax.load(folder / "run")
+    assert str(caught.value).startswith("own.npy: no such file.\n")
+    assert experiments(["export", str(folder / "run"), "out"]) == 2
+    assert capsys.readouterr().err == f"export: {caught.value}\n"
+    # of a folder there is no more than a name
+    recorded(folder, config=described(folder)["config"] | {"dataset": "own"})
+    with pytest.raises(DataError, match=r"^unknown data set 'own'[^\n]*\nIf 'own' is a path, it is relative"):
+        seqjax.load(folder / "run")
+    # where there is nothing that it could be relative to
+    recorded(folder, config=described(folder)["config"] | {"dataset": str(folder / "gone.npy")})
+    with pytest.raises(DataError, match=r"gone\.npy: no such file\.$"):
         seqjax.load(folder / "run")

@@ -150,6 +150,7 @@ def test_the_command_exports_a_run(tmp_path, capsys):
     for wrong, word in (
         (arguments, "nothing is overwritten"),
         (["export", str(tmp_path), str(tmp_path / "new")], "no readable config.json"),
+        (["export", str(tmp_path / "gone"), str(tmp_path / "new")], "gone: no such directory"),
         ([*arguments[:2], str(tmp_path / "new"), "--seed", "7"], "seed 7"),
         (["export", "one"], "--help tells"),
     ):
