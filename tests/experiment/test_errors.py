@@ -43,6 +43,7 @@ def assert_refused(result, *words, code=2):
         (["--steps", "many"], ["--steps", "'many'"]),
         (["--steps"], ["--steps"]),
         (["--driver", "tpu"], ["--driver", "tpu"]),
+        (["--track", "foo"], ["linear_autoencoder: invalid choice 'foo' for argument '--track'"]),
         (["--seeds", "0"], ["--seeds 0", "1 to 65536"]),
         (["--seed", "-1"], ["--seed -1"]),
         (["--devices", "9"], ["--devices 9", "8 cpu"]),
