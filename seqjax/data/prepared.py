@@ -29,14 +29,21 @@ def prepared_arrays(make_builder: Callable[[Path], Any], data_dir: Path, *, sha2
     `make_builder(data_dir)` gives the TFDS builder. What is read back has to have the pinned `content_sha256`.
     """
     for attempt in range(3):
-        builder = make_builder(data_dir)
-        place = Path(builder.data_path)
-        if place.exists():
+        try:
+            builder = make_builder(data_dir)
+            place = Path(builder.data_path)
+            exists = place.exists()
+        except OSError as error:
+            raise DataError(
+                f"cannot read prepared data in {data_dir}: {error.strerror or error}.\n"
+                "Set SEQJAX_DATA_DIR to a directory that can be read and written to."
+            ) from None
+        if exists:
             arrays = _arrays_if_intact(builder, sha256)
             if arrays is not None:
                 return arrays
         if attempt < 2:
-            _prepare(make_builder, data_dir, damaged=place if place.exists() else None)
+            _prepare(make_builder, data_dir, damaged=place if exists else None)
     raise DataError(
         f"{builder.name}: what was prepared in {place} does not have the expected SHA-256 {sha256}.\n"
         "Delete this directory and run again; if it stays so, the disk or an installed package is at fault."

@@ -93,7 +93,10 @@ def ts_dataset(path: Path, *, validation_size: int | None = None) -> Dataset:
 def _paths(path: Path) -> dict[str, Path]:
     """The training and the test file, or as the training file the only one."""
     if path.is_dir():
-        found = sorted(path.glob("*_TRAIN.ts"))
+        try:  # not by glob, to which a folder that cannot be read is an empty one
+            found = sorted(file for file in path.iterdir() if file.name.endswith("_TRAIN.ts"))
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}.") from None
         own = [file for file in found if file.name == f"{path.name}_TRAIN.ts"] or found
         if len(own) != 1:
             raise DataError(f"{path} holds {len(own)} files NAME_TRAIN.ts; expected one, and NAME_TEST.ts.")

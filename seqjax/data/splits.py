@@ -39,8 +39,9 @@ def split_dataset(name: str, parts: Mapping[str, Fields], *, sha256: str, valida
     num_validation = 0 if validation is not None else wanted if validation_size is None else validation_size
     num_train = num_rows - num_test - num_validation
     if num_validation < 0 or num_train < 1:
+        rows = "1 row" if num_rows == 1 else f"{num_rows} rows"
         raise DataError(
-            f"{name}: {num_rows} rows cannot be parted into training, {num_validation} validation and {num_test} test"
+            f"{name}: {rows} cannot be parted into training, {num_validation} validation and {num_test} test"
             " rows.\nMore rows are needed, or a smaller validation_size."
         )
     if test is None:

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
+import jax
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 
 from seqjax import train
-from seqjax.errors import CheckpointError, UsageError
+from seqjax.data.load import NAMES
+from seqjax.errors import CheckpointError, DataError, SeqjaxError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
+from seqjax.storage import sha256_of_file
 from seqjax.types import Experiment, Params, TrainState
 
 INTEGERS_ARE_FLOATS = BeartypeConf(is_pep484_tower=True)
@@ -36,7 +39,8 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
     """The newest verified checkpoint of a run, for one of its seeds (default: the first).
 
     The experiment module is imported from the checkout that runs this, and its data are loaded.
-    Raises UsageError for what is no run directory, and CheckpointError when no checkpoint can be trusted.
+    Raises UsageError for what is no run directory and where its data have changed since, and CheckpointError when no
+    checkpoint can be trusted.
 
     Examples:
         >>> import seqjax
@@ -64,7 +68,7 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
             f"{run_dir}: experiments.{name} cannot be imported.\nRun from the checkout, or put it on PYTHONPATH."
         ) from None
     config = config_from(module.Config, description["config"])
-    experiment = module.build(config)
+    experiment = built_again(run_dir, description, config, module.build)
     seeds = range(description["plan"]["seed"], description["plan"]["seed"] + description["plan"]["seeds"])
     chosen = seeds[0] if seed is None else seed
     if chosen not in seeds:
@@ -75,6 +79,38 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
     state = runs.seed_state(train.averaged(runs.selected(restored.tree)), seeds.index(chosen))
     bound = {name: functools.partial(function, state.params) for name, function in experiment.functions.items()}
     return Loaded(bound, state.params, state, config, experiment)
+
+
+def built_again(
+    run_dir: Path, description: dict[str, Any], config: Any, build: Callable[[Any], Experiment]
+) -> Experiment:
+    """The experiment of a run. Raises UsageError where its data are not those that the run was trained on."""
+    dataset = description["config"].get("dataset")
+    own = rundir.names_a_path(dataset)
+    try:
+        experiment = build(config)
+        sha256 = experiment.data.sha256
+    except SeqjaxError as error:
+        # `config.json` keeps a path as it was typed
+        relative = isinstance(dataset, str) and not own and not Path(dataset).expanduser().is_absolute()
+        if isinstance(error, DataError) and relative and dataset not in NAMES:
+            raise DataError(
+                f"{' '.join(str(error).splitlines())}\n"
+                f"If '{dataset}' is a path, it is relative to the folder in which the run was started."
+            ) from None
+        # what the data no longer suit is not at fault; of two `.ts` files the hash is not that of either
+        if not own or Path(dataset).suffix == ".ts" or not Path(dataset).expanduser().is_file():
+            raise
+        sha256 = sha256_of_file(Path(dataset).expanduser())
+        if description.get("data_sha256") == sha256:
+            raise
+    if description.get("data_sha256") == sha256:
+        return experiment
+    # made-up data are drawn on the device, and another kind of device rounds them in another way
+    if not own and description["plan"].get("platform", jax.default_backend()) != jax.default_backend():
+        return experiment
+    origin = "Put the old file back." if own else "Bring back the code or the files that it came from."
+    raise UsageError(f"{rundir.changed_data(run_dir, description, sha256)}\n{origin}")
 
 
 def config_from(config_type: type, values: dict[str, Any]) -> Any:

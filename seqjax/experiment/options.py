@@ -15,6 +15,8 @@ from seqjax.experiment.rundir import MOST_SEEDS
 from seqjax.experiment.track import Tracker, check_tracker
 from seqjax.parallel import Driver
 
+TITLES = ("Invalid choice", "Parsing error", "Required options", "Unrecognized options", "Value error")  # of boxes
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -110,7 +112,8 @@ def _one_line(box: str, prog: str) -> str:
         text = re.sub(r"[╭╮╰╯│─]+", " ", line).strip()
         if text.startswith(("For full helptext", "Argument helptext")):
             break
-        if text and text not in ("Parsing error", "Required options", "Unrecognized options", "Value error"):
+        # where the terminal is of ASCII, frames are of hyphens
+        if text.strip("-") and text not in TITLES:
             words.append(text)
     return f"{' '.join(words) or 'bad arguments'}\nSee {prog} --help."
 

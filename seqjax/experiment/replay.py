@@ -15,7 +15,7 @@ from seqjax.errors import CheckpointError, UsageError
 from seqjax.experiment import rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.flight import FOLDER
-from seqjax.experiment.loading import config_from
+from seqjax.experiment.loading import built_again, config_from
 from seqjax.experiment.progress import say
 from seqjax.experiment.source import data_key
 from seqjax.train.non_finite import first_non_finite
@@ -28,7 +28,8 @@ def replay(target: str, name: str, config_type: type, build: Callable[[Any], Exp
     It begins from the flight record or the checkpoint at S, else from the newest one before S, of the newest phase that
     has one; the steps between are run again first. From a record each of its seeds is run at its own step. Nothing is
     written.
-    Raises UsageError for what names no step of such a run, and CheckpointError where nothing before it can be trusted.
+    Raises UsageError for what names no step of such a run and where its data have changed since, and CheckpointError
+    where nothing before it can be trusted.
     """
     run_dir, step = _parsed(target)
     description = rundir.read_description(run_dir)
@@ -37,7 +38,7 @@ def replay(target: str, name: str, config_type: type, build: Callable[[Any], Exp
             f"--replay {target}: is a run of {description['experiment']}, expected one of {name}.\n"
             f"Use python -m experiments.{description['experiment']}."
         )
-    experiment = build(config_from(config_type, description["config"]))
+    experiment = built_again(run_dir, description, config_from(config_type, description["config"]), build)
     plan = description["plan"]
     seeds = range(plan["seed"], plan["seed"] + plan["seeds"])
     found = _before(run_dir, step, runs.abstract_runs(experiment, seeds))

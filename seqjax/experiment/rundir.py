@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from seqjax.errors import SaveError, UsageError
 from seqjax.storage import LOCK, lines, parsed_json, read_json, write_atomically
 
 PUT_BACK = "Put it back from a copy, or start again with another --run-dir."
+NEW = "Name a new or empty directory, or one that a run has made."
 MOST_SEEDS = 2**16  # of a run: those that `config.json` says it has must not fill the memory
 OWN = ("checkpoints", "config.json", "figures", "flight", "metrics.jsonl", "receipt.json", "tensorboard", "wandb", LOCK)
 # what may differ of the plan with which a run goes on: its bits then differ by rounding, or not at all where it is
@@ -49,7 +51,7 @@ def make_directory(run_dir: Path) -> None:
                 "Name a new or empty directory."
             )
         if held:
-            read_description(run_dir)
+            read_description(run_dir, advice=NEW)
         links = [name for name in OWN if (run_dir / name).is_symlink()]
         if links:
             raise UsageError(
@@ -57,6 +59,8 @@ def make_directory(run_dir: Path) -> None:
                 "Put what it leads to in its place, or name another directory."
             )
         (run_dir / LOCK).touch()
+    except FileExistsError:
+        raise UsageError(f"--run-dir {run_dir}: is a file, expected a directory.\nName another directory.") from None
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"--run-dir {run_dir}: cannot be written ({reason}).\nName another directory.") from None
@@ -67,13 +71,13 @@ def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
 
     An unfinished run may go on with another topology: `config.json` then has the new one, those before in `earlier`.
     How seeds share a device stays as it was begun.
-    Raises UsageError naming each other field that differs.
+    Raises UsageError naming each other field that differs, and the data set where nothing but its content does.
     """
     path = run_dir / "config.json"
     if not path.exists():
         write_atomically(path, json.dumps(description, indent=2) + "\n")
         return description
-    found = read_description(run_dir)
+    found = read_description(run_dir, advice=NEW)
     if KEPT in found["plan"]:
         description = description | {"plan": description["plan"] | {KEPT: found["plan"][KEPT]}}
     differences = _differences(found, description)
@@ -82,6 +86,12 @@ def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
         for field, found_value, wanted_value in differences
         if field.removeprefix("plan.") not in TOPOLOGY
     ]
+    if len(refused) == 1 and refused[0].startswith("data_sha256 "):
+        old = "the old file" if names_a_path(found["config"].get("dataset")) else "the code or the files it came from"
+        raise UsageError(
+            f"{changed_data(run_dir, found, description['data_sha256'])}\n"
+            f"Put {old} back to continue it, or name another --run-dir."
+        )
     if refused:
         raise UsageError(
             f"{run_dir}: holds a run of another configuration: {'; '.join(refused)}.\n"
@@ -95,8 +105,18 @@ def claim(run_dir: Path, description: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
-def read_description(run_dir: Path) -> dict[str, Any]:
-    """What `config.json` of a run directory says. Raises UsageError when there is none that can be read."""
+def read_description(run_dir: Path, *, advice: str = "Name a directory that a run has made.") -> dict[str, Any]:
+    """What `config.json` of a run directory says. Raises UsageError, with the advice, when there is none to be read."""
+    expected = "expected a run directory of this project"
+    try:
+        is_directory = stat.S_ISDIR(run_dir.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{run_dir}: no such directory, {expected}.\n{advice}") from None
+    except (OSError, ValueError) as error:  # no permission, or a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{run_dir}: cannot be read ({reason}), {expected}.\n{advice}") from None
+    if not is_directory:
+        raise UsageError(f"{run_dir}: is a file, {expected}.\n{advice}")
     try:
         found = read_json(run_dir / "config.json")
     except (OSError, ValueError):
@@ -106,10 +126,26 @@ def read_description(run_dir: Path) -> dict[str, Any]:
             0 <= seed < 2**31 - seeds and 1 <= seeds <= MOST_SEEDS
         ):
             return found
-    raise UsageError(
-        f"{run_dir}: no readable config.json, expected a run directory of this project.\n"
-        "Name a new or empty directory, or one that a run has made."
-    )
+    raise UsageError(f"{run_dir}: no readable config.json, {expected}.\n{advice}")
+
+
+def names_a_path(dataset: Any) -> bool:
+    """Whether the value of `dataset` in a configuration is a file or a folder that is here, and no name."""
+    try:
+        return isinstance(dataset, str) and bool(dataset) and Path(dataset).expanduser().exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False
+
+
+def changed_data(run_dir: Path, found: dict[str, Any], sha256: str) -> str:
+    """How an error begins where the data of a run are no longer those that its `config.json` has the hash of."""
+    dataset = found["config"].get("dataset")
+    if names_a_path(dataset):
+        what = dataset
+    else:
+        what = f"the data set {dataset!r}" if isinstance(dataset, str) else f"the data set of {found['experiment']}"
+    there, here = (str(value)[:8] + "…" for value in (found.get("data_sha256"), sha256))
+    return f"{what} has changed since the run in {run_dir} was trained: sha256 {there} there, {here} now."
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -65,6 +65,24 @@ def test_every_row_is_in_one_split_and_keeps_its_values(suffix, tmp_path):
         np.testing.assert_array_equal(labels * 3, found[:, 0])
 
 
+@pytest.mark.parametrize("names", [("dog", "cat", "Eel"), ("b", "a, or c", "é")])
+def test_names_of_classes_are_numbered_in_their_sorted_order(names, tmp_path):
+    own = [names[i % 3] for i in range(20)]
+    lines = [f'{a},{b},"{name} ",{c}' for (a, b, c), name in zip(X, own, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,Label,c", *lines]))
+    found = load(tmp_path / "a.csv")
+    expected = {i: sorted(names).index(own[i]) for i in range(20)}
+    for row, label in zip(rows(found), rows(found, "label"), strict=True):
+        assert label == expected[int(row[0]) // 3]
+        np.testing.assert_array_equal(row, X[int(row[0]) // 3])
+
+
+def test_numbers_as_labels_stay_as_they_are(tmp_path):
+    (tmp_path / "a.csv").write_text("label,u\n" + "".join(f"{7 - i}{'.0' * (i % 2)},{i}\n" for i in range(20)))
+    found = load(tmp_path / "a.csv")
+    np.testing.assert_array_equal(rows(found, "label"), 7 - rows(found)[:, 0])
+
+
 def test_splits_are_pinned_and_follow_the_file(tmp_path):
     np.save(tmp_path / "a.npy", X)
     first, again = load(str(tmp_path / "a.npy")), load(str(tmp_path / "a.npy"))
@@ -167,6 +185,7 @@ REFUSED = {
     "no rows": ("a.npz", npz(x=X[:0]), "has no rows"),
     "no columns": ("a.npz", npz(x=X[:, :0]), "has no features"),
     "too few rows": ("a.npy", npy(X[:2]), "2 rows cannot be parted"),
+    "one row": ("a.npy", npy(X[:1]), "1 row cannot be parted"),
     "nan": ("a.npz", npz(x=with_value(np.nan, (7, 1))), "array 'x' has nan at row 7, column 1 .*expected finite"),
     "signalling nan": ("a.npy", npy(with_value(SIGNALLING_NAN, (7, 1))), "has nan at row 7, column 1"),
     "inf in a sequence": ("a.npy", npy(with_value(-np.inf, (2, 3, 0))), "has -inf at row 2, time step 3, column 0"),
@@ -204,19 +223,31 @@ REFUSED = {
     "greedy header in npz": ("a.npz", zipped(header((10**12, 4))), "is damaged: its header says"),
     "negative shape": ("a.npy", raw(header((-2, -4))), "is damaged"),
     "text in csv": ("a.csv", text("1,2\n3,abc\n"), "line 2, column 2: expected a number, found 'abc'"),
-    "text under a name": ("a.csv", text("u,v\n1,2\n\n3,\n"), r"line 4, column 2 \('v'\): expected a number, found ''"),
+    "text under a name": (
+        "a.csv",
+        text("u,v\n1,2\n\n3,\n"),
+        r"line 4, column 2 \('v'\): found '', a missing value",
+    ),
     "half a header": ("a.csv", text("1,v\n1,2\n"), "line 1, column 2: expected a number, found 'v'"),
     "ragged csv": ("a.csv", text("1,2\n3,4,5\n"), "line 2: 3 cells; expected 2"),
     "semicolons": ("a.csv", text("1;2\n3;4\n"), "has no rows|expected a number"),
-    "nan in csv": ("a.csv", text("1,2\n3,nan\n4,5\n"), "has nan at row 1, column 1"),
+    "nan in csv": (
+        "a.csv",
+        text("1,2\n3,nan\n4,5\n"),
+        r"line 2, column 2: found 'nan', a missing value, which a \.csv cannot",
+    ),
     "header alone": ("a.csv", text("u,v\n"), "has no rows"),
     "empty csv": ("a.csv", text(""), "has no rows"),
     "binary csv": ("a.csv", raw(bytes(range(256))), "is not a text file|expected a number"),
     "nul in csv": ("a.csv", raw(b"1,2\n\0,3\n"), "is not a text file|expected a number"),
     "two label columns": ("a.csv", text("label,u,Label\n1,2,3\n"), "has 2 columns named 'label'"),
-    "text labels in csv": ("a.csv", text("u,label\n1,cat\n"), r"column 2 \('label'\): expected a number"),
+    "no label in csv": ("a.csv", text("u,label\n1,cat\n2, \n"), r"line 3, column 2 \('label'\): found '', a missing"),
+    "nan label in csv": ("a.csv", text("label,u\n0,1\nNaN,2\n"), r"line 3, column 1 .*found 'NaN', a missing"),
+    "name among numbers": ("a.csv", text("u,label\n1,0\n2,1\n3,O\n"), "line 4, column 'label': found 'O', and numbers"),
+    "text beside names": ("a.csv", text("label,u\ncat,1\ndog,x\n"), r"line 3, column 2 \('u'\): expected a number"),
+    "infinity": ("a.csv", text("1,2\n3,-inf\n4,5\n"), "has -inf at row 1, column 1"),
     "only labels in csv": ("a.csv", text("label\n1\n2\n"), "has no features"),
-    "unknown suffix": ("a.xls", text("1,2"), "files of kind '.xls' are not read; expected one of .npz"),
+    "unknown suffix": ("a.xls", text("1,2"), "files of kind '.xls' are not read; expected one of .npz.*.ts for series"),
     "missing": ("a.npz", lambda path: None, "no such file"),
     "directory": ("a.npz", lambda path: path.mkdir(), "is a directory; expected a file"),
 }
@@ -230,7 +261,7 @@ def test_refused_in_two_lines_that_name_the_file(case, tmp_path):
     with pytest.raises(DataError) as caught:
         load(path)
     assert re.search(message, str(caught.value)), str(caught.value)
-    assert case == "too few rows" or str(path) in str(caught.value)
+    assert case in ("too few rows", "one row") or str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 2
 
 

@@ -90,6 +90,13 @@ def test_a_users_series(suffix, tmp_path):
     np.testing.assert_array_equal(np.concatenate([s.fields["label"][0] for s in data[1:4]]), label)
 
 
+def test_names_do_not_say_which_steps_are_normal(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("a,label\n" + "".join(f"{i},{'fault' if i % 7 == 6 else 'normal'}\n" for i in range(50)))
+    with pytest.raises(DataError, match=r"line 2, column 2 \('label'\): expected a number, found 'normal'"):
+        labelled_series(path)
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "words"),
     [

@@ -200,6 +200,19 @@ def test_data_directory_that_cannot_be_written(tmp_path, offline):
         load("digits", data_dir=tmp_path / "file")
 
 
+def test_data_directory_that_cannot_be_read(tmp_path, offline, monkeypatch):
+    exists = Path.exists
+
+    def refuse(path):
+        if path.name == "1.0.0":
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(DataError, match=r"^cannot read prepared data in .*: Permission denied\.\nSet SEQJAX_DATA_DIR"):
+        load("digits", data_dir=tmp_path)
+
+
 def test_two_processes_prepare_at_once_and_without_tensorflow(tmp_path):
     program = (
         "import sys; from seqjax.data.load import load; digits = load('digits'); "

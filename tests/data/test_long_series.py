@@ -43,7 +43,7 @@ REFUSED = {
         "date,u\n2004-08-19,1\n",
         r"line 2, column 1 \('date'\): expected a number, found '2004",
     ),
-    "nan": ("a.csv", "1,2\n3,nan\n", "has nan at row 1, column 1"),
+    "nan": ("a.csv", "1,2\n3,nan\n", r"line 2, column 2: found 'nan', a missing value"),
     "empty": ("a.csv", "", "has no rows"),
     "too short": ("a.csv", "1,2\n3,4\n", "2 time steps cannot be cut into three splits"),
     "labels": ("a.csv", "u,label\n1,2\n3,4\n", r"x \[2, 1\], label \[2\]; expected one series x \[T, D\]"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from seqjax.data import raw, series, ts_file
 from seqjax.data.load import load
 from seqjax.data.scaling import channel_scale, standardised
-from seqjax.data.series import FILES
+from seqjax.data.series import FILES, ts_dataset
 from seqjax.errors import DataError, UsageError
 from seqjax.types import Dataset, Split
 
@@ -317,3 +317,15 @@ def test_a_constant_and_an_unseen_channel_are_left_in_their_units():
     scale = channel_scale(Split({"x": x, "mask": mask}))
     np.testing.assert_array_equal(scale.stddev, 1)
     np.testing.assert_allclose(scale.mean, [np.float32(0.1), 0])
+
+
+def test_a_folder_without_permission_is_no_empty_one(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    write(tmp_path / "Toy", FEW, FEW)
+    # the second is what glob asks, which takes no for nothing
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"^cannot read .*Toy: Permission denied\.$"):
+        ts_dataset(tmp_path / "Toy")

@@ -43,6 +43,7 @@ def assert_refused(result, *words, code=2):
         (["--steps", "many"], ["--steps", "'many'"]),
         (["--steps"], ["--steps"]),
         (["--driver", "tpu"], ["--driver", "tpu"]),
+        (["--track", "foo"], ["linear_autoencoder: invalid choice 'foo' for argument '--track'"]),
         (["--seeds", "0"], ["--seeds 0", "1 to 65536"]),
         (["--seed", "-1"], ["--seed -1"]),
         (["--devices", "9"], ["--devices 9", "8 cpu"]),
@@ -107,12 +108,12 @@ def test_foreign_directory_is_left_alone(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert_refused(command(capsys, "--run-dir", tmp_path, *QUICK), "thesis.tex", "config.json")
     (tmp_path / "config.json").write_text("{}")
-    assert_refused(command(capsys, "--run-dir", tmp_path, *QUICK), "no readable config.json")
+    assert_refused(command(capsys, "--run-dir", tmp_path, *QUICK), "no readable config.json", "Name a new or empty")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "thesis.tex"]
     (tmp_path / "config.json").unlink()
     file = tmp_path / "file"
     file.write_text("x")
-    assert_refused(command(capsys, "--run-dir", file, *QUICK), "cannot be written")
+    assert_refused(command(capsys, "--run-dir", file, *QUICK), f"--run-dir {file}: is a file, expected a directory")
     assert_refused(command(capsys, "--run-dir", file / "below", *QUICK), "cannot be written")
     assert file.read_text() == "x"
 

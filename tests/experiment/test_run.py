@@ -388,8 +388,22 @@ def test_autoencoder_with_every_option_learns_and_is_loaded_again(tmp_path, caps
 
 
 def test_load_refuses_what_is_no_run(tmp_path):
-    with pytest.raises(UsageError, match=r"no readable config\.json"):
-        seqjax.load(tmp_path)
+    file = tmp_path / "own.csv"
+    file.write_text("1,2\n")
+    for wrong, reason in (
+        (tmp_path, "no readable config.json"),
+        (tmp_path / "gone", "no such directory"),
+        (file / "below", "no such directory"),
+        (file, "is a file"),
+        ("nul\0", "cannot be read"),
+    ):
+        with pytest.raises(UsageError, match=reason) as caught:
+            seqjax.load(wrong)
+        assert str(caught.value).startswith(f"{wrong}: ")
+        # a new directory would hold no run to load
+        assert str(caught.value).endswith(
+            ", expected a run directory of this project.\nName a directory that a run has made."
+        )
     description = {"experiment": "os; import sys", "config": {}, "plan": {"seed": 0, "seeds": 1}}
     (tmp_path / "config.json").write_text(json.dumps(description))
     with pytest.raises(UsageError, match="experiment name"):

@@ -73,7 +73,10 @@ def exported(
         lowered = jax.export.export(jax.jit(called), platforms=tuple(platforms))(weights, *forms.values())
     except Exception as error:  # of whatever kind a function's own code raises on an axis without a number
         what = ", ".join(f"{name} {_described(form)}" for name, form in forms.items())
-        raise UsageError(f"cannot be exported for {what}: {first_line(error)}") from error
+        # which tracer met which method is told by the cause
+        untraced = isinstance(error, jax.errors.JAXTypeError)
+        reason = "it has steps that cannot be traced, in NumPy or plain Python" if untraced else first_line(error)
+        raise UsageError(f"cannot be exported for {what}: {reason}") from error
     outputs = jax.tree.unflatten(lowered.out_tree, lowered.out_avals)
     return Program(lowered, {name: _described(form) for name, form in forms.items()}, _described(outputs))
 

@@ -132,6 +132,9 @@ def test_an_unrolled_step_of_ones_own_is_exported():
 def test_what_cannot_be_traced_is_refused_in_one_line():
     with pytest.raises(UsageError, match=r"^cannot be exported for x float32\[B,T\]: [^\n]*$"):
         exported(lambda params, x: x @ params, jnp.ones((3, 2)), {"x": jnp.ones((2, 3))}, {"x": "B, T"})
+    for untraced in (lambda params, x: jnp.asarray(np.asarray(x)), lambda params, x: x if x[0, 0] > 0 else -x):
+        with pytest.raises(UsageError, match=r": it has steps that cannot be traced, in NumPy or plain Python$"):
+            exported(untraced, jnp.ones(1), {"x": jnp.ones((2, 3))})
     with pytest.raises(UsageError, match="'a' twice"):
         named_weights({"a": jnp.ones(1), "params": {"a": jnp.ones(1)}})
     wrong = (

@@ -42,6 +42,7 @@ def test_a_character_model_is_exported_whole_and_step_by_step():
     assert set(export.programs) == {"logits", "logits_start", "logits_step"}
     assert export.programs["logits"].inputs["x"].endswith("[B,T]")
     assert set(export.left_out) == {"sample"}
+    assert "it has steps that cannot be traced" in export.left_out["sample"]
     x = jnp.asarray(np.asarray(loaded.experiment.data.test.fields["x"])[:2, :6])
     whole = loaded.functions["logits"](x)
     carry = export.programs["logits_start"].exported.call(export.weights, x[:, 0])
@@ -150,6 +151,7 @@ def test_the_command_exports_a_run(tmp_path, capsys):
     for wrong, word in (
         (arguments, "nothing is overwritten"),
         (["export", str(tmp_path), str(tmp_path / "new")], "no readable config.json"),
+        (["export", str(tmp_path / "gone"), str(tmp_path / "new")], "gone: no such directory"),
         ([*arguments[:2], str(tmp_path / "new"), "--seed", "7"], "seed 7"),
         (["export", "one"], "--help tells"),
     ):
