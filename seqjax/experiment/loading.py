@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-import jax
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 
@@ -39,7 +38,7 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
     """The newest verified checkpoint of a run, for one of its seeds (default: the first).
 
     The experiment module is imported from the checkout that runs this, and its data are loaded.
-    Raises UsageError for what is no run directory and where its data have changed since, and CheckpointError when no
+    Raises UsageError for what is no run directory and where its file has changed since, and CheckpointError when no
     checkpoint can be trusted.
 
     Examples:
@@ -84,7 +83,10 @@ def load(run_dir: str | Path, *, seed: int | None = None) -> Loaded:
 def built_again(
     run_dir: Path, description: dict[str, Any], config: Any, build: Callable[[Any], Experiment]
 ) -> Experiment:
-    """The experiment of a run. Raises UsageError where its data are not those that the run was trained on."""
+    """The experiment of a run. Raises UsageError where its file is not the one that the run was trained on.
+
+    Data by name are pinned, but for made-up ones, which may be rounded in another way on another kind of device.
+    """
     dataset = description["config"].get("dataset")
     own = rundir.names_a_path(dataset)
     try:
@@ -104,13 +106,9 @@ def built_again(
         sha256 = sha256_of_file(Path(dataset).expanduser())
         if description.get("data_sha256") == sha256:
             raise
-    if description.get("data_sha256") == sha256:
-        return experiment
-    # made-up data are drawn on the device, and another kind of device rounds them in another way
-    if not own and description["plan"].get("platform", jax.default_backend()) != jax.default_backend():
-        return experiment
-    origin = "Put the old file back." if own else "Bring back the code or the files that it came from."
-    raise UsageError(f"{rundir.changed_data(run_dir, description, sha256)}\n{origin}")
+    if own and description.get("data_sha256") != sha256:
+        raise UsageError(f"{rundir.changed_data(run_dir, description, sha256)}\nPut the old file back.")
+    return experiment
 
 
 def config_from(config_type: type, values: dict[str, Any]) -> Any:

@@ -30,7 +30,6 @@ from readers import (
 
 from launch import grid
 from results.table import data_in
-from seqjax.data.builders.digits import CONTENT_SHA256
 from seqjax.data.files import file_dataset
 from seqjax.data.series import ts_dataset
 from seqjax.data.tfds_directory import prepared_dataset
@@ -215,9 +214,7 @@ BOMBS = {
         lambda folder: described(folder, {"plan": DESCRIPTION["plan"] | {"seeds": 10**9}}), read_config
     ),
     "run of 10^10 weights": Bomb(
-        lambda folder: described(
-            folder, {"config": DESCRIPTION["config"] | {"hidden": [10**8, 100]}, "data_sha256": CONTENT_SHA256}
-        ),
+        lambda folder: described(folder, {"config": DESCRIPTION["config"] | {"hidden": [10**8, 100]}}),
         load,
     ),
     "checkpoint in a chunk of 20 GiB": Bomb(lambda folder: large_chunk(folder, 20 * GIB), restored),
