@@ -11,6 +11,7 @@ import pytest
 
 from seqjax.errors import UsageError
 from seqjax.interop.recurrent import from_flax
+from seqjax.models import recurrent
 from seqjax.models.recurrent import RNN
 from seqjax.recurrent import elman, gru, layer_norm_lstm, lstm, unroll
 from seqjax.types import Cell
@@ -71,6 +72,14 @@ def test_many_layers_are_the_same_layers(both):
         jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2), has_aux=True))(*point) for f in (whole, by_layer)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), found, expected)
+
+
+def test_a_loop_of_layers_drops_what_layers_apart_drop(monkeypatch):
+    model, index = RNN(gru, 5, num_layers=5, dropout=0.5), jnp.arange(4)
+    variables = made(model)
+    looped = model.apply(variables, XS, key=KEY, index=index)
+    monkeypatch.setattr(recurrent, "LOOPED", 99)
+    np.testing.assert_allclose(looped, model.apply(variables, XS, key=KEY, index=index), atol=1e-6)
 
 
 def test_programs_do_not_grow():
