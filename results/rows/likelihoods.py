@@ -75,6 +75,7 @@ ROWS = (
     importance_row(50, 84.78, under="iwae_mnist_k5"),
     two_layer_row("vae", 1, 85.33),
     two_layer_row("iwae", 5, 83.89),
+    two_layer_row("iwae", 50, 82.90),
     Row(
         name="conditional_vae_mnist",
         title="VAE 784-200-200-50 told the class, MNIST",

@@ -72,6 +72,7 @@ FORMS = [
         },
     ),
     ("series_anomaly", {}, {"score": "x float32[T + 15,2]"}),
+    ("vade", {}, {"encode": "x float32[B,64]", "assign": "x float32[B,64]", "decode": "z float32[B,10]"}),
     ("vae", {}, {"encode": "x uint8[B,64]", "decode": "z float32[B,16]", "reconstruct": "x uint8[B,64]"}),
     (
         "pca_features",
