@@ -74,7 +74,7 @@ SMOKE = {
 
 
 def build(config: Config) -> Experiment:
-    for name in ("importance_samples", "class_samples"):
+    for name in ("batch_size", "importance_samples", "class_samples"):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     data = binarised(load(config.dataset, validation_size=config.validation_size))
     count = class_conditional.num_classes(data)

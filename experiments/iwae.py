@@ -80,7 +80,7 @@ SMOKE = {
 
 
 def build(config: Config) -> Experiment:
-    for name in ("samples", "importance_samples", "mixture_components"):
+    for name in ("batch_size", "samples", "importance_samples", "mixture_components"):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     two_layers = config.upper_latent_size is not None
     require(

@@ -1,16 +1,16 @@
 """A variational autoencoder whose prior is a mixture finds classes as its components (Jiang et al. 2017, VaDE).
 
 Data: digits (embedded), mnist, fashion_mnist, any prepared TFDS name, or a path to .npz, .npy or .csv
-Time: a minute a seed on digits (2 CPU cores)
-Run: python -m experiments.vade --dataset mnist --hidden 500 500 2000 --batch-size 100 --steps 210000
+Time: a minute and a half a seed on digits (2 CPU cores)
+Run: python -m experiments.vade --dataset mnist --hidden 500 500 2000 --pretraining-steps 35000 --steps 210000
     --chapter-steps 7000
-Expected: on digits an accuracy of .8, against .7 of k-means on the values. Published on MNIST is .9446; of that
-    protocol only a small share has been run here.
+Expected: on digits an NMI above that of k-means on the values. Published on MNIST is an accuracy of .9446.
 
 All rows are trained on and scored, which is the published protocol; with --no-joined the test split is kept apart.
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 import jax
@@ -19,24 +19,26 @@ import numpy as np
 import optax
 
 from seqjax import bounds, train
+from seqjax.data.batches import whole
 from seqjax.data.load import load
 from seqjax.data.unlabelled import chosen_clusters, joined
-from seqjax.errors import DataError, UsageError, require
+from seqjax.errors import UsageError, require
 from seqjax.evaluate.assignments import assignment_measures, baseline_measures, seed_of
 from seqjax.evaluate.cluster_scores import collapsed
-from seqjax.evaluate.clustering import gaussian_mixture
+from seqjax.evaluate.clustering import fitted_mixture
 from seqjax.evaluate.per_example import per_example
 from seqjax.evaluate.reconstruction import in_unit_interval, mean_row
 from seqjax.experiment import main
+from seqjax.experiment.takes import takes
 from seqjax.galleries.clusters import cluster_figures
 from seqjax.galleries.latent_images import mosaic
-from seqjax.mixture_prior import MixturePrior, fitted_to_clusters
-from seqjax.models import latent_space
+from seqjax.mixture_prior import MixturePrior
 from seqjax.models.mlp import Activation
 from seqjax.models.vae import VAE, initial, standard_noise
-from seqjax.types import Experiment, Phase
+from seqjax.types import Experiment, Phase, Split
 
 SHOWN = 10  # samples of a component
+LEAST = 1e-2  # weight and standard deviation of a component at the start: with less it could never be trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,17 +58,17 @@ class Config:
     activation: Activation = "relu"
     """Of the hidden layers."""
     pretraining_learning_rate: float = 1e-3
-    """Adam's, of the autoencoder that the components are first found with."""
+    """Adam's, of the autoencoder on whose codes the components are first found."""
     pretraining_steps: int = 3000
-    """Its steps."""
-    starts: int = 20
-    """Starts of the mixture on its codes, of which the likeliest counts."""
+    """Steps of the autoencoder alone."""
+    restarts: int = 20
+    """Starts of the mixture on its codes, and of k-means beside it, of which the best one counts."""
     learning_rate: float = 2e-3
-    """Adam's, of the bound, at its peak."""
+    """Adam's, of the bound; as published."""
     decay: float = 0.9
-    """Factor of the learning rate after every ten passes over the data, down to a tenth of its peak."""
+    """Factor of this rate after every ten passes over the data, down to a tenth of it."""
     steps: int = 6000
-    """Steps of it."""
+    """Steps of the bound."""
     batch_size: int = 100
     """Rows in a step, over all devices."""
     chapter_steps: int = 300
@@ -78,7 +80,7 @@ SMOKE = {
     "num_clusters": None,
     "hidden": (64,),
     "pretraining_steps": 100,
-    "starts": 2,
+    "restarts": 2,
     "steps": 100,
     "batch_size": 64,
     "chapter_steps": 50,
@@ -86,68 +88,80 @@ SMOKE = {
 
 
 def decaying(peak: float, decay: float, *, epoch_steps: float) -> optax.Schedule:
-    """`peak` times `decay` after every ten passes over the data, of `epoch_steps` each, down to a tenth of `peak`."""
+    """`peak` times `decay` after every ten passes over the data, of `epoch_steps` each, down to a tenth of `peak`.
+
+    Optax's own would take the tenth for a most where `decay` is 1.
+    """
     every = max(1, round(10 * epoch_steps))
-    # a factor of 1 makes an upper limit of Optax's end value
-    least = 0.1 * peak if decay < 1 else peak
-    return optax.exponential_decay(peak, every, decay, staircase=True, end_value=least)
+    return lambda step: peak * jnp.maximum(decay ** (step // every), 0.1)
 
 
 def build(config: Config) -> Experiment:
-    require(config.starts >= 1, "starts", config.starts, "at least 1")
+    for name in ("latent_size", "restarts", "batch_size"):
+        require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
+    for name in ("learning_rate", "pretraining_learning_rate"):
+        require(0 < getattr(config, name) < np.inf, name, getattr(config, name), "a positive finite number")
     require(0 < config.decay <= 1, "decay", config.decay, "a factor in (0, 1]")
-    require(0 < config.learning_rate < np.inf, "learning_rate", config.learning_rate, "a positive finite number")
     data = load(config.dataset)
     if len(data.train.fields["x"].shape) != 2:
-        raise UsageError(f"--dataset {config.dataset}: expected rows of values, x [N D]; series and texts are none.")
+        raise UsageError(
+            f"--dataset {config.dataset}: expected rows of values, x [N D].\n"
+            "Series are clustered by python -m experiments.deep_clustering."
+        )
     data = joined(data) if config.joined else data
     if config.likelihood == "bernoulli" and not in_unit_interval(data):
-        raise DataError(f"{data.name}: has values outside [0, 1]; scale them, or use --likelihood gaussian.")
+        raise UsageError(
+            f"--likelihood bernoulli: {data.name} has values outside [0, 1]. Scale them, or use --likelihood gaussian."
+        )
     num_clusters = chosen_clusters(data, config.num_clusters)
     mean = mean_row(data.train)
     model = VAE(len(mean), (config.hidden,), (config.latent_size,), config.activation, config.likelihood)
 
+    @jax.jit
     def start(key):
         centred = jnp.zeros((num_clusters, config.latent_size))
         prior = MixturePrior(jnp.zeros(num_clusters), centred, centred)
         return {"vae": initial(model, key, mean), "prior": prior._asdict()}
 
-    def reconstruction(params, batch, key, state=None):
+    def code_of(params, batch):
+        return model.apply(params["vae"], batch["x"], method="encode")
+
+    def reconstruction(params, batch):
         """-log p(x | the posterior's mean), in nats."""
-        x = latent_space.flat(batch["x"])
-        code = model.apply(params["vae"], x, method="encode")
-        nats = -model.apply(params["vae"], x, code[:, None], method="log_likelihood")[:, 0]
-        return nats, train.Aux({})
+        code = code_of(params, batch)[:, None]
+        return -model.apply(params["vae"], batch["x"], code, method="log_likelihood")[:, 0]
+
+    def pretraining_loss(params, batch, key, state):
+        return reconstruction(params, batch), train.Aux({})
 
     def terms(params, batch, key):
-        """log p(x | z) and the divergence of z and its component from their prior, of one draw of z, in nats."""
-        x, prior = latent_space.flat(batch["x"]), MixturePrior(**params["prior"])
+        """log p(x | z) and the divergence of z and its component from the prior, for one draw of z, in nats."""
+        prior = MixturePrior(**params["prior"])
         epsilon = standard_noise(key, batch["index"], jnp.zeros(1, jnp.int32), model.latent_sizes)
-        (z,), (posterior,) = model.apply(params["vae"], x, epsilon, method="draw")
-        log_likelihood = model.apply(params["vae"], x, z, method="log_likelihood")[:, 0]
-        log_shares = prior.log_responsibilities(z[:, 0])
-        return log_likelihood, prior.kl(posterior.mean[:, 0], posterior.log_stddev[:, 0], log_shares)
+        (z,), (posterior,) = model.apply(params["vae"], batch["x"], epsilon, method="draw")
+        log_likelihood = model.apply(params["vae"], batch["x"], z, method="log_likelihood")[:, 0]
+        mean, log_stddev = posterior.mean[:, 0], posterior.log_stddev[:, 0]
+        return log_likelihood, prior.kl(mean, log_stddev, prior.log_responsibilities(z[:, 0]))
 
     def loss(params, batch, key, state):
         log_likelihood, kl = terms(params, batch, key)
         bound = bounds.evidence_lower_bound(log_likelihood, kl)
         return -bound, train.Aux({"reconstruction": -log_likelihood, "kl": kl})
 
-    pretraining = train.minimise(reconstruction, start, optax.adam(config.pretraining_learning_rate))
+    pretraining = train.minimise(pretraining_loss, start, optax.adam(config.pretraining_learning_rate))
     rate = decaying(config.learning_rate, config.decay, epoch_steps=data.train.num_examples / config.batch_size)
     learner = train.minimise(loss, start, optax.adam(rate, eps=1e-4), extra=lambda params: {"pretrained": params})
 
     @jax.jit
     def codes_of(params, split):
-        return per_example(
-            lambda batch: model.apply(params["vae"], latent_space.flat(batch["x"]), method="encode"), split
-        )
+        return per_example(functools.partial(code_of, params), split)
 
     def enter(previous, split, key):
-        """The components where a mixture finds them among the codes of all rows."""
+        """The components of the mixture that the codes of all rows are likeliest under."""
         codes = np.asarray(codes_of(previous.params, split))
-        found = gaussian_mixture(codes, num_clusters, seed=seed_of(key), num_starts=config.starts)
-        prior = fitted_to_clusters(codes, found.assign(codes), num_clusters)
+        found = fitted_mixture(codes, num_clusters, seed=seed_of(key), num_starts=config.restarts)
+        log_weights, log_stddevs = (np.log(np.maximum(a, LEAST)) for a in (found.weights_, found.covariances_**0.5))
+        prior = MixturePrior(*(jnp.asarray(a, jnp.float32) for a in (log_weights, found.means_, log_stddevs)))
         params = previous.params | {"prior": prior._asdict()}
         begun = learner.init(key)
         return begun._replace(params=params, extra=begun.extra | {"pretrained": params})
@@ -158,15 +172,19 @@ def build(config: Config) -> Experiment:
     )
 
     def validate(state, split, key):
-        return per_example(lambda batch: reconstruction(state.params, batch, key)[0], split).mean()
+        def nats(batch):
+            if "pretrained" not in state.extra:
+                return reconstruction(state.params, batch)
+            return -bounds.evidence_lower_bound(*terms(state.params, batch, key))
+
+        return per_example(nats, split).mean()
 
     @jax.jit
     def terms_of(params, split, key):
         return per_example(lambda batch: jnp.stack(terms(params, batch, key), axis=1), split)
 
     def clusters_of(params, codes):
-        log_shares = MixturePrior(**params["prior"]).log_responsibilities(jnp.asarray(codes))
-        return np.asarray(log_shares.argmax(axis=1))
+        return np.asarray(MixturePrior(**params["prior"]).log_responsibilities(jnp.asarray(codes)).argmax(axis=1))
 
     def evaluate(state, data, key):
         found = {}
@@ -176,20 +194,13 @@ def build(config: Config) -> Experiment:
         return (
             found
             | {"vade/elbo": float(log_likelihood - kl), "vade/kl": float(kl)}
-            | baseline_measures(data, num_clusters, config.latent_size, seed=seed_of(key), num_starts=config.starts)
+            | baseline_measures(data, num_clusters, config.latent_size, seed=seed_of(key), num_starts=config.restarts)
         )
-
-    def drawn(params, key, clusters):
-        """The mean of the data `[B D]` given latents drawn from those components; row n from a key of its own."""
-        (epsilon,) = standard_noise(key, jnp.arange(len(clusters)), jnp.zeros(1, jnp.int32), model.latent_sizes)
-        prior = MixturePrior(**params["prior"])
-        z = prior.means[clusters] + jnp.exp(prior.log_stddevs[clusters]) * epsilon[:, 0]
-        return model.apply(params["vae"], z, method="decode")
 
     def figures(state, data, key, metrics):
         stages = {"autoencoder and mixture": state.extra["pretrained"], "VaDE": state.params}
         coded = {name: (params, np.asarray(codes_of(params, data.test))) for name, params in stages.items()}
-        samples = drawn(state.params, key, jnp.repeat(jnp.arange(num_clusters), SHOWN))
+        samples = sample(state.params, key, jnp.repeat(jnp.arange(num_clusters), SHOWN))
         return cluster_figures(
             {name: (codes, clusters_of(params, codes)) for name, (params, codes) in coded.items()}, data.test
         ) | {
@@ -199,21 +210,26 @@ def build(config: Config) -> Experiment:
             )
         }
 
-    own = latent_space.functions(model)
-
     def encode(params, x):
-        return own["encode"](params["vae"], x)
+        return code_of(params, whole(Split({"x": x})))
 
     def assign(params, x):
         return jnp.exp(MixturePrior(**params["prior"]).log_responsibilities(encode(params, x)))
 
     def decode(params, z):
-        return own["decode"](params["vae"], z)
+        return model.apply(params["vae"], z, method="decode")
+
+    @takes(Split({"component": np.arange(num_clusters)}))
+    def sample(params, key, component):
+        """The mean of the data `[B D]` given latents drawn from those components; row n from a key of its own."""
+        index = jnp.arange(component.shape[0])
+        (epsilon,) = standard_noise(key, index, jnp.zeros(1, jnp.int32), model.latent_sizes)
+        return decode(params, MixturePrior(**params["prior"]).draw(component, epsilon[:, 0]))
 
     def health(metrics):
         return "collapsed" if collapsed(metrics, "vade", num_clusters=num_clusters) else "ok"
 
-    functions = {"encode": encode, "assign": assign, "decode": decode}
+    functions = {"encode": encode, "assign": assign, "decode": decode, "sample": sample}
     return Experiment(data, phases, validate, evaluate, figures, functions, health)
 
 

@@ -90,7 +90,7 @@ SMOKE = {
 
 
 def build(config: Config) -> Experiment:
-    for name in ("samples", "importance_samples", "mixture_components"):
+    for name in ("batch_size", "samples", "importance_samples", "mixture_components"):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     require(config.beta >= 0, "beta", config.beta, "a weight of 0 or more")
     require(config.free_bits >= 0, "free_bits", config.free_bits, "nats, 0 or more")

@@ -21,7 +21,7 @@ def measure_of(metric: str) -> str:
 
 
 def against_baselines(row: Row, metrics: dict[str, Any]) -> str:
-    """`beats pca by 0.01 ± 0.004`, `ties with` or `below`, by the 95 % interval of the differences of the seeds.
+    """`beats pca by 0.01 ± 0.004`, `ties with` or `loses to`, by the 95 % interval of the differences of the seeds.
 
     The baseline is the best by its mean of those with the row's own measure; empty where there is none.
     """
@@ -35,7 +35,7 @@ def against_baselines(row: Row, metrics: dict[str, Any]) -> str:
     gain = summary([sign * (own - other) for own, other in pairs])
     if abs(gain["mean"]) <= (gain["ci95"] or 0.0):
         return f"ties with {row_of(best)} ({interval_text(gain)})"
-    word = "beats" if gain["mean"] > 0 else "below"
+    word = "beats" if gain["mean"] > 0 else "loses to"
     return f"{word} {row_of(best)} by {interval_text(gain | {'mean': abs(gain['mean'])})}" + (
         "" if gain["n"] > 1 else ", one seed"
     )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from results.comparison import against_baselines
 from results.row import Reference, Row
 from results.table import data_in
 from results.verdict import Receipts, condition, verdict
@@ -28,9 +29,9 @@ BEGIN, END = "<!-- written by `python -m results` -->\n", "<!-- as far as here -
 
 
 def excerpt(rows: Sequence[Row], receipts: Receipts) -> str:
-    """The rows of `SHOWN` that have been run: what, published, ours, verdict."""
+    """The rows of `SHOWN` that have been run: what, published, ours, whether that is more than a baseline, verdict."""
     by_name = {row.name: row for row in rows}
-    lines = ["| row | measured | published | ours | verdict |", "|---|---|---|---|---|"]
+    lines = ["| row | measured | published | ours | against the best baseline | verdict |", "|---|---|---|---|---|---|"]
     for name in SHOWN:
         if receipts.get(name) is None:
             continue
@@ -41,7 +42,8 @@ def excerpt(rows: Sequence[Row], receipts: Receipts) -> str:
         bounds = [row.beats] if found == "beats" else row.passes
         why = row.share or "; ".join(condition(bound) for bound in bounds if bound.metric == row.metric)
         judged = f"{found}: {why}" if why else found
-        said = (f"{row.title}: {row.unit}", published, f"{interval_text(ours)}, n = {ours['n']}", judged)
+        beside = against_baselines(row, metrics)
+        said = (f"{row.title}: {row.unit}", published, f"{interval_text(ours)}, n = {ours['n']}", beside, judged)
         lines.append(" | ".join([f"| `{name}`", *(part.replace("|", "\\|") for part in said)]) + " |")
     return "\n".join(lines) + "\n"
 

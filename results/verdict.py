@@ -12,7 +12,7 @@ Receipts = Mapping[str, dict[str, Any] | None]
 
 VERDICTS = {
     "beats": "better than the published number, with the whole interval",
-    "within": "inside the row's tolerance",
+    "within": "inside the row's tolerance by the mean over its seeds, or by each seed where the bound says so",
     "misses": "outside it: see the note below the table",
     "share": "a stated part of the protocol was run: no verdict against the number of the full one, nor a word on"
     " whether anything has been learnt",

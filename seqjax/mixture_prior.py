@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -18,45 +17,37 @@ class MixturePrior(NamedTuple):
     means: Float[Array, "K Z"]
     log_stddevs: Float[Array, "K Z"]
 
+    @property
+    def log_weights(self) -> Float[Array, "K"]:
+        """log p(c)."""
+        return jax.nn.log_softmax(self.logits)
+
     def log_joint(self, z: Float[Array, "B Z"]) -> Float[Array, "B K"]:
-        """log p(c, z) in nats, of each component c; over all c they sum to the density of z."""
+        """log p(c, z) of each component c, in nats; their sum outside the logarithm is the density of z."""
         values = gaussian_log_density_of_values(z[:, None, :], self.means[None], self.log_stddevs[None])
-        return values.sum(axis=2) + jax.nn.log_softmax(self.logits)[None, :]
+        return values.sum(axis=2) + self.log_weights[None, :]
 
     def log_responsibilities(self, z: Float[Array, "B Z"]) -> Float[Array, "B K"]:
-        """log p(c | z): what a cluster claims of each example."""
+        """log p(c | z): how far each component accounts for z."""
         return jax.nn.log_softmax(self.log_joint(z), axis=1)
 
     def kl(
-        self, mean: Float[Array, "B Z"], log_stddev: Float[Array, "B Z"], log_shares: Float[Array, "B K"]
+        self, mean: Float[Array, "B Z"], log_stddev: Float[Array, "B Z"], log_responsibilities: Float[Array, "B K"]
     ) -> Float[Array, "B"]:
-        """KL(q(z | x) q(c | x) || p(z, c)) in nats, q(z | x) Gaussian: the latents' own and that of the shares.
+        """KL(q(z | x) q(c | x) || p(z, c)) in nats, of a Gaussian q(z | x) and any q(c | x).
 
-        log_shares: log q(c | x), rows that sum to 1 outside the logarithm. Whatever they are, this is at least the KL
-        of q(z | x) to the mixture; the paper has p(c | z) of a draw of q.
-        Source: Jiang et al. 2017, equation 12 without its first sum, the likelihood.
+        log_responsibilities: log q(c | x), -inf where it is 0. Jiang et al. have p(c | z) of a draw of q(z | x).
+        At least the KL of q(z | x) to the mixture, and so the bound stays one.
+        Source: Jiang et al. 2017, equation 12 without its first sum, which is the likelihood.
         """
-        own = gaussian_kl_of_values(
+        of_component = gaussian_kl_of_values(
             mean[:, None, :], log_stddev[:, None, :], self.means[None], self.log_stddevs[None]
         ).sum(axis=2)
-        return jnp.sum(jnp.exp(log_shares) * (own + log_shares - jax.nn.log_softmax(self.logits)[None, :]), axis=1)
+        # before anything is done with them: 0 * -inf would be NaN
+        some = log_responsibilities > -jnp.inf
+        log_q = jnp.where(some, log_responsibilities, 0)
+        return jnp.sum(jnp.where(some, jnp.exp(log_q) * (of_component + log_q - self.log_weights[None, :]), 0), axis=1)
 
-
-def fitted_to_clusters(
-    codes: Float[np.ndarray, "N Z"], clusters: Int[np.ndarray, "N"], num_clusters: int, *, min_stddev: float = 1e-2
-) -> MixturePrior:
-    """The mixture whose components have the share, the mean and the spread of the rows of each cluster.
-
-    min_stddev: of a unit, as a share of the root mean variance of all codes. A cluster without rows starts as all rows
-    together, at the weight of one row.
-    """
-    codes = np.asarray(codes, np.float64)
-    least = min_stddev * np.sqrt(codes.var(axis=0).mean()) or min_stddev
-    groups = [codes[clusters == number] for number in range(num_clusters)]
-    held = [group if len(group) else codes for group in groups]
-    parts = (
-        np.log([max(len(group), 1) for group in groups]),
-        np.stack([group.mean(axis=0) for group in held]),
-        np.log(np.maximum([group.std(axis=0) for group in held], least)),
-    )
-    return MixturePrior(*(jnp.asarray(part, jnp.float32) for part in parts))
+    def draw(self, components: Int[Array, "B"], epsilon: Float[Array, "B Z"]) -> Float[Array, "B Z"]:
+        """Latents `epsilon` standard deviations from the means of those components."""
+        return self.means[components] + jnp.exp(self.log_stddevs[components]) * epsilon

@@ -19,7 +19,7 @@ def digits_row(code_size: int) -> Row:
     )
 
 
-DIGITS_BY_CODE_SIZE = {code_size: digits_row(code_size) for code_size in (2, 4, 8, 16, 32)}
+DIGITS_BY_CODE_SIZE = {code_size: digits_row(code_size) for code_size in (2, 4, 8, 10, 16, 32)}
 
 
 ROWS = (

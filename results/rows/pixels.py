@@ -1,6 +1,6 @@
 """Images read pixel by pixel."""
 
-from results.row import Bound, Reference, Row, at_least, within
+from results.row import Bound, Reference, Row, at_least
 
 PIXEL_SETTINGS = {"rnn": "--cell rnn --learning-rate 1e-3", "gru": "--cell gru", "lstm": "--cell lstm"}
 
@@ -50,6 +50,6 @@ ROWS = (
     pixel_digits_row("lstm", permuted=True),
     pixel_mnist_row("lstm", "0.989", COOIJMANS, at_least("lstm/accuracy", 0.975)),
     pixel_mnist_row("lstm", "0.902", COOIJMANS, at_least("lstm/accuracy", 0.88), permuted=True),
-    pixel_mnist_row("gru", "0.962", TCN, within("gru/accuracy", 0.962, 0.010)),
-    pixel_mnist_row("gru", "0.873", TCN, within("gru/accuracy", 0.873, 0.015), permuted=True),
+    pixel_mnist_row("gru", "0.962", TCN, at_least("gru/accuracy", 0.952)),
+    pixel_mnist_row("gru", "0.873", TCN, at_least("gru/accuracy", 0.858), permuted=True),
 )

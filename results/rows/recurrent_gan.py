@@ -20,6 +20,12 @@ def series_row(dataset: str, title: str, published: str, most: tuple[float, floa
         ),
         reference=Reference(published, TIMEGAN, "F"),
         passes=(at_most("gan/discriminative_score", most[0]), at_most("gan/predictive_score", most[1])),
+        also=tuple(
+            f"{row}/{measure}"
+            for measure in ("discriminative_score_gru32", "spectral_distance")
+            for row in ("gan", "real", "gaussian")
+        ),
+        tier="G",
         budget=budget,
     )
 

@@ -4,16 +4,21 @@ k-means and the mixture start from a seed and keep the best of several starts: a
 a table over training seeds has the spread of both.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from seqjax.errors import DataError, require
 from seqjax.evaluate.neighbours import checked_pair, checked_rows, nearest
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
 
 NUM_STARTS = 20
 
@@ -49,9 +54,18 @@ def k_means(
 def gaussian_mixture(
     rows: Shaped[np.ndarray, "N D"], num_clusters: int, *, seed: int = 0, num_starts: int = 5
 ) -> Clustering:
+    """The most probable component of `fitted_mixture` for each row. Raises DataError as `k_means`."""
+    fitted = fitted_mixture(rows, num_clusters, seed=seed, num_starts=num_starts)
+    return Clustering(fitted.means_, lambda rows: fitted.predict(checked_rows(rows, "rows")))
+
+
+def fitted_mixture(
+    rows: Shaped[np.ndarray, "N D"], num_clusters: int, *, seed: int = 0, num_starts: int = 5
+) -> GaussianMixture:
     """A mixture of Gaussians with a diagonal covariance each, by expectation and maximisation from k-means.
 
-    Variances have a millionth of the rows' mean variance added, so that equal rows are no degenerate component.
+    Of `num_starts` starts the likeliest is kept: `weights_ [K]`, `means_ [K D]` and the variances `covariances_ [K D]`,
+    which have a millionth of the rows' mean variance added, so that equal rows are no degenerate component.
     Raises DataError as `k_means`.
     """
     from sklearn.mixture import GaussianMixture
@@ -59,10 +73,9 @@ def gaussian_mixture(
     rows = _enough(rows, num_clusters)
     with _quiet():
         floor = 1e-6 * float(rows.var(axis=0).mean()) or 1e-12
-        fitted = GaussianMixture(
+        return GaussianMixture(
             num_clusters, covariance_type="diag", n_init=num_starts, random_state=seed, reg_covar=floor
         ).fit(rows)
-    return Clustering(fitted.means_, lambda rows: fitted.predict(checked_rows(rows, "rows")))
 
 
 def dbscan(rows: Shaped[np.ndarray, "N D"], *, radius: float | None = None, min_neighbours: int = 5) -> Clustering:

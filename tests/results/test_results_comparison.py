@@ -16,12 +16,12 @@ def compared(own, others, metric="own/error"):
 def test_the_best_baseline_is_the_one_compared_with():
     others = {"pca": [5.0, 5.0, 5.0], "mean": [9.0, 9.0, 9.0]}
     assert compared([3.0, 3.1, 3.2], others) == "beats pca by 1.90 ± 0.25"
-    assert compared([5.5, 5.6, 5.7], others) == "below pca by 0.60 ± 0.25"
+    assert compared([5.5, 5.6, 5.7], others) == "loses to pca by 0.60 ± 0.25"
 
 
 def test_where_more_is_better_the_highest_is_the_best():
     others = {"pca": [0.5, 0.5], "mean": [0.9, 0.9]}
-    assert compared([0.8, 0.8], others, "own/accuracy") == "below mean by 0.1"
+    assert compared([0.8, 0.8], others, "own/accuracy") == "loses to mean by 0.1"
     assert compared([1.0, 1.0], others, "own/accuracy") == "beats mean by 0.1"
 
 

@@ -33,7 +33,7 @@ def test_rows_and_picture_are_written_and_then_left(folder):
     text = (folder.parent / "README.md").read_text()
     assert (
         "| `toy` | toy \\| autoencoder: squared error | 3.00 (Somebody 2006) [M] | 3.10 ± 0.25, n = 3 "
-        "| within: at most 3.15 |\n"
+        "| beats pca by 1.90 ± 0.25 | within: at most 3.15 |\n"
     ) in text
     assert "old" not in text
     assert text.startswith("# A readme\n\n")

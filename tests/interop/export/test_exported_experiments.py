@@ -72,7 +72,16 @@ FORMS = [
         },
     ),
     ("series_anomaly", {}, {"score": "x float32[T + 15,2]"}),
-    ("vade", {}, {"encode": "x float32[B,64]", "assign": "x float32[B,64]", "decode": "z float32[B,10]"}),
+    (
+        "vade",
+        {},
+        {
+            "encode": "x float32[B,64]",
+            "assign": "x float32[B,64]",
+            "decode": "z float32[B,10]",
+            "sample": "key key<fry>[]; component int32[B]",
+        },
+    ),
     ("vae", {}, {"encode": "x uint8[B,64]", "decode": "z float32[B,16]", "reconstruct": "x uint8[B,64]"}),
     (
         "pca_features",
