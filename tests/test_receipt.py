@@ -1,3 +1,4 @@
+import ast
 import math
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def test_code_hash_sees_a_change_in_any_module_imported(package, file):
     path = package.parent / file
     path.write_text(path.read_text() + "\ny = 2\n")
     assert code_of(package) != before
+
+
+def test_no_tree_of_the_code_depends_on_the_version_of_python():
+    """Python 3.12 puts an empty constant behind a value that ends a format specification, `f"{title:{width}}"`."""
+    root = Path(__file__).parent.parent
+    for path in [*root.glob("seqjax/**/*.py"), *root.glob("experiments/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
+                assert isinstance(node.format_spec.values[-1], ast.Constant), (path, node.lineno)
 
 
 def test_code_hash_ignores_comments_docstrings_layout_and_modules_not_imported(package):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.parallel.peers import Peers
+from seqjax.parallel.peers import PREFIX, Peers
 from seqjax.parallel.watch import Watch
 
 
@@ -247,15 +247,15 @@ def test_a_save_may_take_longer_than_a_silence(watches):
     assert not ends[0].ended.wait(1.0)
 
 
-def test_the_first_process_says_that_all_stand_still_and_ends_last(watches, capsys):
-    made, ends = watches(Store(), 3, stuck_after=0.1)
-    order = []
-    for index, (watch, end) in enumerate(zip(made, ends, strict=True)):
-        watch._end = lambda code, index=index, end=end: (order.append(index), end(code))
+def test_the_first_process_says_that_all_stand_still_and_ends_when_the_others_are_about_to(watches, capsys):
+    store, gone = Store(), []
+    made, ends = watches(store, 3, stuck_after=0.1)
+    made[0]._end = lambda code: (gone.append(len(store.key_value_dir_get(f"{PREFIX}/left/"))), ends[0](code))
+    for watch in made:
         watch.moved(training=True)
     for end in ends:
         assert end.ended.wait(5)
-    assert order[-1] == 0
+    assert gone == [3], "of which one is its own"
     assert [end.codes for end in ends] == [[1], [1], [1]]
     assert "all 3 processes have stood still" in capsys.readouterr().err
 

@@ -73,7 +73,7 @@ def sequence_panels(found: Sequences, panels: Panels) -> Figure:
     match found.likelihood:
         case "categorical":
             width = max(map(len, panels))
-            lines = [f"{title:{width}}  {_line(found, row)}" for title, row in panels.items()]
+            lines = [f"{title.ljust(width)}  {_line(found, row)}" for title, row in panels.items()]
             return plots.pages({"": "\n".join(lines)}, columns=min(100, max(map(len, lines))))
         case "bernoulli":
             longest = max(map(len, panels.values()))
