@@ -12,7 +12,7 @@ from seqjax.receipt import interval_text
 
 CSV_COLUMNS = (
     "row", "title", "metric", "unit", "mean", "ci95", "n", "per_seed", "published", "source", "mark",
-    "tier", "verdict", "health", "wall_s", "device", "stale", "command",
+    "passes", "share", "tier", "verdict", "health", "wall_s", "device", "stale", "command",
 )  # fmt: skip
 LATEX_RULES = str.maketrans(
     {
@@ -31,6 +31,9 @@ LATEX_RULES = str.maketrans(
 # of the page's width; the cells' margins are in it
 LATEX_WIDTHS = {"Row": 0.18, "Measured": 0.22, "Published": 0.19, "Ours": 0.21, "$n$": 0.07, "Verdict": 0.13}
 
+# what a line of CSV has from the table as it is shown
+SHARED = ("row", "passes", "tier", "verdict", "health", "device", "stale", "command")
+
 Export = Callable[[Sequence[Row], Receipts, Mapping[str, Current]], str]
 
 
@@ -46,8 +49,8 @@ def csv_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
         receipt, line = receipts[row.name], cells(row, receipts, now[row.name])
         for metric in dict.fromkeys([*row.metrics, *row.baselines]) if receipt else ():
             found = receipt["metrics"][metric]
-            shared = {name: line[name] for name in ("row", "tier", "verdict", "health", "device", "stale", "command")}
-            of_row = {"title": row.title, "wall_s": receipt["wall_s"]}
+            shared = {name: line[name] for name in SHARED}
+            of_row = {"title": row.title, "share": row.share, "wall_s": receipt["wall_s"]}
             numbers = {name: found[name] for name in ("mean", "ci95", "n")}
             seeds = {"metric": metric, "per_seed": " ".join(map(repr, found["per_seed"]))}
             own = {}
@@ -61,7 +64,7 @@ def csv_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
 
 def latex_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]) -> str:
     """A `longtable` as wide as the page, with the rules of booktabs: a row's name, what is measured, the published
-    number, every metric that its verdict depends on or that it shows, the seeds n, and the verdict."""
+    number, every metric that its verdict depends on or that it shows, the seeds n, and the verdict with its bounds."""
     widths = "".join(
         rf">{{\raggedright\arraybackslash}}p{{\dimexpr {width:.2f}\linewidth-2\tabcolsep\relax}}"
         for width in LATEX_WIDTHS.values()
@@ -81,7 +84,9 @@ def latex_text(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Curren
         if (receipt := receipts[row.name]) is None:
             continue
         metrics, line = receipt["metrics"], cells(row, receipts, now[row.name])
+        what = row.share if line["verdict"] == "share" else line["passes"]
         judged = line["verdict"] if line["stale"] == "current" else f"{line['verdict']}, stale"
+        judged += f": {what}" if what else ""
         own, *others = row.metrics
         ours = [interval_text(metrics[own]), *(f"{label(name, own)} {interval_text(metrics[name])}" for name in others)]
         measured = f"{row.title}: {row.unit}"

@@ -28,6 +28,8 @@ def test_every_number_of_a_receipt_comes_back_from_csv():
     assert (float(own["mean"]), float(own["ci95"]), int(own["n"])) == (measure["mean"], measure["ci95"], 3)
     assert (own["metric"], own["unit"], own["published"]) == ("own/error", "squared error", "3.00")
     assert (own["source"], own["mark"], own["tier"], own["verdict"]) == ("Somebody 2006", "M", "C", "within")
+    assert own["passes"] == pca["passes"] == "at most 3.15; beats below 3"
+    assert own["share"] == ""
     assert (own["title"], own["stale"], float(own["wall_s"])) == ("toy | autoencoder", "current", 47.2)
     assert (pca["metric"], float(pca["mean"])) == ("pca/error", 5.0)
     assert {pca[name] for name in ("unit", "published", "source", "mark")} == {""}
@@ -56,8 +58,19 @@ def test_latex_escapes_what_it_would_read_as_its_own():
     (line,) = body_of(latex_text([row], written(fabricated.receipt()), fabricated.STATE))
     assert line == (
         r"toy & 50\% of a\_\allowbreak{}b \& \{c\} \textbackslash{} d\textasciicircum{}2 $<$ \textasciitilde{}\#\$$|$:"
-        r" squared error & 1 $\pm$ 2 (A \& B) & 3.10 $\pm$ 0.25 & 3 & within \\"
+        r" squared error & 1 $\pm$ 2 (A \& B) & 3.10 $\pm$ 0.25 & 3 & within: at most 3.15; beats below 3 \\"
     )
+
+
+def test_a_share_of_a_protocol_says_which_and_an_order_says_of_what():
+    share, receipts = fabricated.ROW._replace(share="3 of 300 epochs", baselines=()), written(fabricated.receipt())
+    (line,) = csv.DictReader(io.StringIO(csv_text([share], receipts, fabricated.STATE)))
+    assert (line["verdict"], line["share"]) == ("share", "3 of 300 epochs")
+    (line,) = body_of(latex_text([share], receipts, fabricated.STATE))
+    assert line.endswith(r" & share: 3 of 300 epochs \\")
+    ordered = fabricated.ROW._replace(passes=(), beats=None, under=fabricated.ROW.name)
+    (line,) = body_of(latex_text([ordered], receipts, fabricated.STATE))
+    assert line.endswith(r": each seed below that of `toy` \\")
 
 
 def test_latex_shows_every_metric_that_a_verdict_depends_on():
