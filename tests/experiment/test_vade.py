@@ -185,7 +185,9 @@ def test_rows_kept_apart_and_without_labels(tmp_path):
 
 def test_equal_rows_collapse_and_stay_finite(tmp_path):
     np.savez(tmp_path / "equal.npz", x=np.ones((30, 4), np.float32), label=np.arange(30) % 3)
-    experiment = built(tmp_path / "equal.npz")
+    experiment, state = entered(tmp_path / "equal.npz")
+    # a component of one point would be of no width
+    np.testing.assert_allclose(state.params["prior"]["log_stddevs"], np.log(0.01), rtol=1e-6)
     after, _ = stepped(tmp_path / "equal.npz")
     assert after.extra["skipped"]["total"] == 0
     measured = experiment.evaluate(after, experiment.data, KEY)
