@@ -10,6 +10,7 @@ LAYERS = (
         "losses",
         "adversarial_losses",
         "clustering_losses",
+        "mixture_prior",
         "densities",
         "bounds",
         "annealing",
