@@ -5,7 +5,6 @@ import functools
 import hashlib
 import importlib.metadata
 import math
-import os
 import platform
 import resource
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 
 from seqjax.errors import UsageError
+from seqjax.parallel import usable_cores
 from seqjax.storage import read_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -60,8 +60,8 @@ def device_name() -> str:
     device = jax.local_devices()[0]
     if device.platform != "cpu":
         return f"{jax.local_device_count()} x {device.device_kind}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU, {cores} cores ({platform.machine()})"
+    cores = usable_cores()
+    return f"CPU, {cores} core{'' if cores == 1 else 's'} ({platform.machine()})"
 
 
 def peak_bytes() -> int:

@@ -1,6 +1,8 @@
 import functools
 import itertools
 import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -231,6 +233,30 @@ def test_kernels_are_deterministic_unless_the_user_says_otherwise(monkeypatch, f
         parallel.use_deterministic_kernels()
     wanted = flags if "deterministic" in flags else f"{flags} --xla_gpu_deterministic_ops=true".strip()
     assert os.environ["XLA_FLAGS"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("environment", "seeds", "devices"),
+    [
+        ({}, 2, 2),
+        ({}, 9, 3),
+        ({"JAX_NUM_CPU_DEVICES": "5"}, 2, 5),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, 2, 4),
+    ],
+)
+def test_each_seed_has_a_core_unless_jax_was_told_a_number(environment, seeds, devices):
+    program = f"""
+import jax
+from seqjax.parallel import devices
+devices.usable_cores = lambda: 3
+devices.seeds_over_cores({seeds})
+print(jax.local_device_count())
+devices.seeds_over_cores(1)  # too late, and no error
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert ended.stdout == f"{devices}\n", ended.stderr
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 6, 8])

@@ -31,7 +31,8 @@ class Options:
     devices: int | None = None
     """How many devices of each process share the seeds, and each batch where these are fewer. Default: all."""
     host_devices: int | None = None
-    """So many CPU devices, to try on one machine what runs on several. Default: one, or JAX_NUM_CPU_DEVICES."""
+    """So many CPU devices. Default: one for each core that a seed can have, unless JAX_NUM_CPU_DEVICES, --devices,
+    --driver or --processes says otherwise."""
     processes: int | None = None
     """So many processes on this machine, on loopback. Those of Slurm, Open MPI, Kubernetes and TPUs are found."""
     stuck_after: float = 600.0

@@ -1,6 +1,14 @@
 """One step on any number of devices and processes."""
 
-from seqjax.parallel.devices import SeedPlan, devices_of, seed_plan, use_deterministic_kernels, use_host_devices
+from seqjax.parallel.devices import (
+    SeedPlan,
+    devices_of,
+    seed_plan,
+    seeds_over_cores,
+    usable_cores,
+    use_deterministic_kernels,
+    use_host_devices,
+)
 from seqjax.parallel.drivers import Dispatch, distribute, over_seeds
 from seqjax.parallel.layout import (
     BATCH,
@@ -41,8 +49,10 @@ __all__ = [
     "replicated",
     "rows_over_batch",
     "seed_plan",
+    "seeds_over_cores",
     "sharing_rows",
     "streamed_on",
+    "usable_cores",
     "use_deterministic_kernels",
     "use_host_devices",
 ]

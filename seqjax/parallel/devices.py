@@ -1,5 +1,6 @@
 """The devices of a run, and how seeds share one of them."""
 
+import contextlib
 import os
 
 import jax
@@ -61,6 +62,22 @@ def use_host_devices(count: int | None) -> None:
     except RuntimeError:
         if jax.local_device_count("cpu") != count:
             raise UsageError(f"--host-devices {count}: the CPU is in use as {jax.local_device_count('cpu')}.") from None
+
+
+def seeds_over_cores(num_seeds: int) -> None:
+    """Makes a device of the CPU for each core that a seed can have, so that they train side by side.
+
+    Nothing is changed where JAX has been told a number of devices, or has begun to use them.
+    """
+    told = jax.config.jax_num_cpu_devices != -1 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not told:
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", min(num_seeds, usable_cores()))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_deterministic_kernels() -> None:

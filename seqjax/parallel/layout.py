@@ -1,8 +1,9 @@
 """Where the arrays of a run lie: seeds along one axis of a mesh of devices, the rows of a batch along the other."""
 
 import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -165,16 +166,25 @@ def replicated(tree: PyTree, mesh: Mesh) -> PyTree:
 
 def local(tree: PyTree) -> PyTree:
     """The whole tree on the first device of this process. With several processes, all must ask for it."""
+    leaves, structure = jax.tree.flatten(tree)
+    spread = [place for place, leaf in enumerate(leaves) if not leaf.is_fully_addressable]
+    if spread:
+        gathered = _gather(leaves[spread[0]].sharding.mesh)([leaves[place] for place in spread])
+        for place, leaf in zip(spread, gathered, strict=True):
+            leaves[place] = leaf.addressable_data(0)
 
-    def whole(leaf: jax.Array) -> jax.Array:
-        if not leaf.is_fully_addressable:
-            everywhere = NamedSharding(leaf.sharding.mesh, P())
-            leaf = jax.jit(lambda x: x, out_shardings=everywhere)(leaf).addressable_data(0)
+    def here(leaf: jax.Array) -> jax.Array:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(jax.numpy.asarray(np.asarray(jax.random.key_data(leaf))))
         return jax.numpy.asarray(np.asarray(leaf))
 
-    return jax.tree.map(whole, tree)
+    return jax.tree.unflatten(structure, map(here, leaves))
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Callable[[list[jax.Array]], list[jax.Array]]:
+    """One program for all arrays: one for each would keep a run that is told to stop compiling for seconds."""
+    return jax.jit(lambda leaves: leaves, out_shardings=NamedSharding(mesh, P()))
 
 
 def differing_replicas(tree: PyTree) -> list[str]:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 import toy
+from commands import command, finished, process
 from on_devices import assert_close
 from short_runs import quickly_compiled
 
 from experiments import autoencoder, character_model, deep_clustering, gan, pixel_mnist, vae
-from seqjax import checkpoint
+from seqjax import checkpoint, parallel
 from seqjax.errors import Interrupted, UsageError
 from seqjax.experiment import Options, run, rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.phases import train_phases
 from seqjax.experiment.progress import silent
 from seqjax.experiment.session import make_plan, make_session
+from seqjax.parallel import usable_cores
 
 SHORT = {"batch_size": 16, "steps": 20, "chapter_steps": 10}
 CONFIGS = {
@@ -134,6 +136,24 @@ def test_streamed_batches_reach_their_own_devices(tmp_path):
     for driver, devices in (("shard_map", 8), ("jit", 8), ("pmap", 8), ("pmap", 2)):
         found = toy_run(tmp_path, run_dir=tmp_path / f"{driver}{devices}", devices=devices, driver=driver, stream=True)
         assert found["metrics"]["line/error"]["mean"] == pytest.approx(whole["metrics"]["line/error"]["mean"], rel=1e-4)
+
+
+def test_seeds_take_the_cores_of_a_cpu():
+    code, out, err = finished(process("linear_autoencoder", "--plan", "--smoke", "--seeds", 3))
+    assert code == 0, err
+    assert f"3 seed(s) by map, on {min(3, usable_cores())} cpu device(s) of 1 process(es)" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "seeds"),
+    [([], [3]), (["--devices", "1"], []), (["--driver", "jit"], []), (["--host-devices", "8"], [3])],
+)
+def test_no_core_is_taken_where_devices_or_a_driver_are_named(flags, seeds, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(parallel, "seeds_over_cores", asked.append)
+    code, _, err = command(capsys, "--plan", "--seeds", "3", "--batch-size", "0", *flags)
+    assert code == 2, err
+    assert asked == seeds
 
 
 def test_unequal_batches_are_refused_in_one_line(tmp_path):
