@@ -17,11 +17,20 @@ os.environ.setdefault("PYTHONWARNINGS", "ignore:Error reading persistent compila
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
+from quick import quickly_compiled  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-install_import_hook("seqjax", "beartype.beartype")
+install_import_hook("seqjax", "checked.once")
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For the modules that ask for it, since their programs run once or for a second."""
+    with quickly_compiled():
+        yield
+
 
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 20_000

@@ -13,6 +13,8 @@ import pytest
 from seqjax import parallel, train
 from seqjax.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SPLIT = games.split()
 BATCH_SIZE, STEPS = 64, 20
 
@@ -20,15 +22,6 @@ BATCH_SIZE, STEPS = 64, 20
 def batch(rows=16, **changes):
     index = jnp.arange(rows, dtype=jnp.int32)
     return {"x": jnp.asarray(SPLIT.fields["x"][:rows]), "index": index} | changes
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run for a second."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache

@@ -8,6 +8,8 @@ import pytest
 from seqjax import adversarial_losses as al
 from seqjax.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 OBJECTIVES = {
     "minimax": al.minimax,
     "non_saturating": al.non_saturating,
@@ -15,14 +17,6 @@ OBJECTIVES = {
     "hinge": al.hinge,
     "wasserstein": al.wasserstein,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def log_sigmoid(logit):

@@ -175,8 +175,9 @@ def local(tree: PyTree) -> PyTree:
 
     def here(leaf: jax.Array) -> jax.Array:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jax.numpy.asarray(np.asarray(jax.random.key_data(leaf))))
-        return jax.numpy.asarray(np.asarray(leaf))
+            return jax.random.wrap_key_data(here(jax.random.key_data(leaf)))
+        # a copy, since the run goes on in place; `jnp.asarray` would compile a program for each shape
+        return jax.device_put(np.array(leaf))
 
     return jax.tree.unflatten(structure, map(here, leaves))
 

@@ -9,13 +9,7 @@ from seqjax.data.one_class import class_batch_at, gathered, normal_classes, rows
 from seqjax.errors import DataError
 from seqjax.types import Dataset, Split
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 LABEL = np.asarray([3, 1, 3, 3, 1, 3, 1, 3, 3, 1])

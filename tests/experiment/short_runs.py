@@ -1,8 +1,6 @@
 """Runs of a second, trained twice: once in one go, once stopped and continued."""
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,35 @@ from seqjax.errors import Interrupted
 from seqjax.experiment import Options, rundir, state
 from seqjax.experiment.command import evaluated
 from seqjax.experiment.phases import train_phases
-from seqjax.experiment.session import make_plan, make_session
-from seqjax.types import Experiment
+from seqjax.experiment.programs import Programs, make_programs
+from seqjax.experiment.session import Plan, Session, make_plan, make_session
+from seqjax.experiment.state import Run
+from seqjax.types import Experiment, Phase
 
 
-@contextmanager
-def quickly_compiled() -> Iterator[None]:
-    """Most of such tests' time would go into optimising programs that run for a second."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def broken_and_whole(experiment: Experiment, plan: Plan, folder: Path, *, chapters: int = 1, **options: Any) -> Run:
+    """The end of a run, the same whether or not it was stopped after so many chapters, counted over all phases."""
+    compiled = {}
+
+    def compiled_once(session: Session, phase: Phase) -> Programs:
+        if phase.name not in compiled:
+            compiled[phase.name] = make_programs(session, phase)
+        return compiled[phase.name]
+
+    def trained(name: str, **more: Any) -> Run:
+        (folder / name).mkdir(exist_ok=True)
+        session = make_session(experiment, plan, folder / name, **options, **more)
+        return train_phases(session, state.restore_or_start(session))
+
+    asked = itertools.count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqjax.experiment.phases.make_programs", compiled_once)
+        with pytest.raises(Interrupted):
+            trained("broken", stop_requested=lambda: next(asked) == chapters)
+        broken, whole = trained("broken"), trained("whole")
+    assert checkpoint.tree_sha256(broken) == checkpoint.tree_sha256(whole)
+    assert rundir.read_metrics(folder / "broken") == rundir.read_metrics(folder / "whole")
+    return whole
 
 
 def stopped_and_continued(
@@ -34,18 +50,7 @@ def stopped_and_continued(
     """Measures and figures of one seed, after making sure that all is finite, and that stopping it after so many
     chapters, counted over all phases, changes no bit."""
     plan = make_plan(Options(seeds=1, devices=1))
-
-    def trained(name, **options):
-        (folder / name).mkdir(exist_ok=True)
-        session = make_session(experiment, plan, folder / name, **options)
-        return train_phases(session, state.restore_or_start(session))
-
-    asked = itertools.count(1)
-    with pytest.raises(Interrupted):
-        trained("broken", stop_requested=lambda: next(asked) == chapters)
-    broken, whole = trained("broken"), trained("whole")
-    assert checkpoint.tree_sha256(broken) == checkpoint.tree_sha256(whole)
-    assert rundir.read_metrics(folder / "broken") == rundir.read_metrics(folder / "whole")
+    whole = broken_and_whole(experiment, plan, folder, chapters=chapters)
     metrics = evaluated(experiment, whole, plan.seed_range)
     measured = {name: value["mean"] for name, value in metrics.items()}
     assert all(np.isfinite(value) for value in measured.values())

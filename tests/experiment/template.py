@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from short_runs import quickly_compiled, stopped_and_continued
+from quick import quickly_compiled
+from short_runs import stopped_and_continued
 
 from experiments import _template as experiment
 

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 from sklearn.metrics import roc_auc_score
 
 from experiments import anomaly
 from seqjax.errors import UsageError
 from seqjax.models.one_class import centre_of
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = anomaly.Config(
     hidden=(8,),
@@ -27,12 +29,6 @@ SMALL = anomaly.Config(
     batch_size=16,
 )
 KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import autoencoder_vs_rnn
 from seqjax import train
@@ -17,6 +17,8 @@ from seqjax.evaluate.cost import num_parameters
 from seqjax.evaluate.embedding_tasks import clustering
 from seqjax.evaluate.embeddings import embedded
 from seqjax.evaluate.reconstruction import values_of
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 HAVE = {
     "autoencoder": {"reconstruction_error"},
@@ -29,12 +31,6 @@ HAVE = {
 }
 BOTH = "recurrent_autoencoder"
 ERRORS = {"reconstruction_error", "next_step_error", "last_step_error"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.mark.debug

@@ -9,13 +9,15 @@ import numpy as np
 import on_devices
 import pytest
 from on_devices import layout, rows_of
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 from ts_folders import WAVES, ts_file
 
 from experiments import deep_clustering
 from seqjax import parallel
 from seqjax.clustering_losses import log_soft_assignments, target_distribution
 from seqjax.errors import DataError, UsageError
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = deep_clustering.Config(
     hidden=(12,),
@@ -30,12 +32,6 @@ SMALL = deep_clustering.Config(
     tolerance=0.0,
 )
 KEY = jax.random.key(5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import forecast
 from seqjax.data.long_series import long_series
 from seqjax.data.scaling import channel_scale
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {
     "context": 12,
@@ -21,12 +23,6 @@ SMALL = {
     "batch_size": 32,
 }
 BUILT = {}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 def built():

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
+from short_runs import broken_and_whole
 
 from experiments import gan, gan_mixture
-from seqjax import checkpoint, train
-from seqjax.errors import Interrupted
+from seqjax import train
 from seqjax.evaluate import image_samples
 from seqjax.evaluate.feature_network import feature_network
 from seqjax.experiment import Options, rundir, state
-from seqjax.experiment.phases import train_phases
-from seqjax.experiment.session import make_plan, make_session
+from seqjax.experiment.session import make_plan
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {
     # as in the published protocol, but for the sizes
@@ -56,15 +57,6 @@ FIGURES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run for a second."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(autouse=True)
 def quick_judge(monkeypatch):
     monkeypatch.setattr(image_samples, "feature_network", functools.partial(feature_network, steps=30))
@@ -75,18 +67,8 @@ def quick_judge(monkeypatch):
 def test_stopped_and_continued_ends_as_unbroken(module, tmp_path):
     config = module.Config(**SMALL[module])
     experiment, plan = module.build(config), make_plan(Options(seeds=2, devices=1))
-
-    def trained(name, **options):
-        (tmp_path / name).mkdir(exist_ok=True)
-        session = make_session(experiment, plan, tmp_path / name, save_every=0.0, **options)
-        return train_phases(session, state.restore_or_start(session))
-
-    with pytest.raises(Interrupted):
-        trained("broken", stop_requested=lambda: True)
-    broken, whole = trained("broken"), trained("whole")
-    assert checkpoint.tree_sha256(broken) == checkpoint.tree_sha256(whole)
+    whole = broken_and_whole(experiment, plan, tmp_path, save_every=0.0)
     rows = rundir.read_metrics(tmp_path / "whole")
-    assert rundir.read_metrics(tmp_path / "broken") == rows
     assert {"critic_loss", "generator_loss", "critic_real", "critic_fake", "validation"} <= set(rows[-1])
     assert set(whole.states.params) == set(whole.states.opt_state) == {"critic", "generator"}
     snapshots = np.asarray(whole.states.extra["snapshots"])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import hidden_size
 from seqjax import train
@@ -15,13 +15,9 @@ from seqjax.evaluate.cross_validation import curve
 from seqjax.models import sequence_encoders
 from seqjax.recurrent import gru
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = {"sizes": (2, 3), "folds": 2, "frame": 24, "batch_size": 8, "steps": 3, "chapter_steps": 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 def built(**changes):

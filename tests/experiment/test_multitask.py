@@ -9,7 +9,7 @@ import numpy as np
 import on_devices
 import pytest
 from on_devices import assert_close, layout, rows_of
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 from ts_folders import WAVES, both, ts_file
 
 from experiments import multitask
@@ -18,6 +18,8 @@ from seqjax.clustering_losses import log_soft_assignments, target_distribution
 from seqjax.data.batches import whole
 from seqjax.errors import DataError, UsageError
 from seqjax.types import Split
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = multitask.Config(
     label_share=0.1,
@@ -32,12 +34,6 @@ SMALL = multitask.Config(
 )
 KEY = jax.random.key(5)
 PLACES = {subset: position for position, subset in enumerate(SUBSETS)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 from sklearn.linear_model import LogisticRegression
 
 from experiments import pca_features
@@ -17,6 +17,8 @@ from seqjax.errors import UsageError
 from seqjax.evaluate.features import centroid_distances, standardised, whitened
 from seqjax.evaluate.reconstruction import values_of
 from seqjax.types import Split
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = pca_features.Config(
     features=("whitened", "centroids"),
@@ -30,12 +32,6 @@ SMALL = pca_features.Config(
     chapter_steps=20,
     batch_size=32,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import pixel_mnist
 from seqjax.experiment.options import parse
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {"hidden_size": 16, "learning_rate": 2e-2, "steps": 80, "chapter_steps": 20, "batch_size": 32, "cell": "gru"}
 IMAGES, LABELS = np.random.default_rng(0).random((24, 9)).astype(np.float32), np.arange(24) % 2
@@ -16,12 +18,6 @@ PROTOCOL = (
     "--dataset mnist --cell lstm --hidden-size 100 --identity-start --no-time-scales --optimizer rmsprop"
     " --schedule constant --learning-rate 1e-3 --batch-size 100 --steps 110000 --chapter-steps 550"
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.fixture(scope="module")

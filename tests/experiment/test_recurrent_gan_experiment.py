@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import recurrent_gan
 from seqjax.data.long_series import long_series
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {
     "length": 12,
@@ -34,12 +36,6 @@ SMALL = {
     "repeats": 1,
 }
 PLAYERS = ("critic", "generator")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @functools.cache

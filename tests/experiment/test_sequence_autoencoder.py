@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import sequence_autoencoder
 from seqjax.data.load import load
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 FRAME = 8
 SMALL = sequence_autoencoder.SMOKE | {
@@ -20,12 +22,6 @@ SMALL = sequence_autoencoder.SMOKE | {
     "chapter_steps": 30,
 }
 BUILT = {}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 def built():

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 from ts_folders import WAVES, both, ts_file
 
 from experiments import sequence_clustering
@@ -14,14 +14,10 @@ from seqjax.evaluate.cluster_scores import clustering_scores
 from seqjax.evaluate.clustering import k_means
 from seqjax.types import Split
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = {name: value for name, value in sequence_clustering.SMOKE.items() if name != "dataset"}
 BUILT = {}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 def config_of(**changes):

@@ -9,19 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import command
+from short_runs import broken_and_whole
 
 from experiments import adding, character_model, copy_memory, music
-from seqjax import checkpoint, losses
+from seqjax import losses
 from seqjax.data.sentences import nats_a_character, sentences, written
 from seqjax.data.streams import steps_an_epoch
 from seqjax.data.synthetic import BLANK, blind_copying_cost
-from seqjax.errors import Interrupted, UsageError
-from seqjax.experiment import Options, rundir, state
+from seqjax.errors import UsageError
+from seqjax.experiment import Options, state
 from seqjax.experiment.command import evaluated
-from seqjax.experiment.phases import train_phases
-from seqjax.experiment.session import make_plan, make_session
+from seqjax.experiment.session import make_plan
 from seqjax.plots import pages
 from seqjax.types import Split
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {
     adding: {"length": 6, "hidden_size": 16, "steps": 250, "chapter_steps": 50, "learning_rate": 2e-2},
@@ -56,15 +58,6 @@ BUILT = {}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run for a second."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture(autouse=True, scope="module")
 def small_text(tmp_path_factory):
     path = tmp_path_factory.mktemp("texts") / "small.txt"
     path.write_text(written(sentences(), 3000))
@@ -88,18 +81,7 @@ def built(module):
 @pytest.mark.parametrize("module", SMALL)
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_trivial(module, tmp_path):
     (experiment, _), plan = built(module), make_plan(Options(seeds=1, devices=1))
-
-    def trained(name, **options):
-        (tmp_path / name).mkdir(exist_ok=True)
-        session = make_session(experiment, plan, tmp_path / name, **options)
-        return train_phases(session, state.restore_or_start(session))
-
-    with pytest.raises(Interrupted):
-        trained("broken", stop_requested=lambda: True)
-    broken, whole = trained("broken"), trained("whole")
-    assert checkpoint.tree_sha256(broken) == checkpoint.tree_sha256(whole)
-    assert rundir.read_metrics(tmp_path / "broken") == rundir.read_metrics(tmp_path / "whole")
-
+    whole = broken_and_whole(experiment, plan, tmp_path)
     metrics = evaluated(experiment, whole, plan.seed_range)
     measured = {name: value["mean"] for name, value in metrics.items()}
     assert all(np.isfinite(value) for value in measured.values())

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import sequence_vae
 from seqjax.data.sentences import sentences, written
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = sequence_vae.Config(
     hidden_size=16,
@@ -23,12 +25,6 @@ SMALL = sequence_vae.Config(
     importance_samples=10,
 )
 FIGURES = {"samples", "reconstructions", "interpolations", "latent_map"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from commands import command
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -16,16 +16,12 @@ from seqjax.data.faults import faults
 from seqjax.evaluate.range_auc import range_auc
 from seqjax.types import Split
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = series_anomaly.Config(
     window=8, hidden_size=8, code_size=2, components=2, learning_rate=2e-2, steps=60, chapter_steps=30, batch_size=32
 )
 KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @functools.cache

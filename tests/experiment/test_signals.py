@@ -45,9 +45,9 @@ def stopped_and_continued(tmp_path, processes, stops):
     assert (tmp_path / "stopped/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_stopped_twice_the_run_ends_as_the_unbroken_one(processes, tmp_path):
-    stopped_and_continued(tmp_path, processes, 2)
+@pytest.mark.parametrize(("processes", "stops"), [(1, 2), (2, 1)])
+def test_stopped_the_run_ends_as_the_unbroken_one(processes, stops, tmp_path):
+    stopped_and_continued(tmp_path, processes, stops)
 
 
 @pytest.mark.torture

@@ -11,7 +11,6 @@ import pytest
 import toy
 from commands import command, finished, process
 from on_devices import assert_close
-from short_runs import quickly_compiled
 
 from experiments import autoencoder, character_model, deep_clustering, gan, pixel_mnist, vae
 from seqjax import checkpoint, parallel
@@ -22,6 +21,8 @@ from seqjax.experiment.phases import train_phases
 from seqjax.experiment.progress import silent
 from seqjax.experiment.session import make_plan, make_session
 from seqjax.parallel import usable_cores
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SHORT = {"batch_size": 16, "steps": 20, "chapter_steps": 10}
 CONFIGS = {
@@ -35,12 +36,6 @@ CONFIGS = {
         hidden=(8,), code_size=4, cluster_steps=20, refresh_every=10, tolerance=0.0, restarts=2, **SHORT
     ),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import pytest
 from on_devices import layout, rows_of
 from scipy import stats
 from scipy.special import softmax, xlogy
-from short_runs import quickly_compiled, stopped_and_continued
+from short_runs import stopped_and_continued
 
 from experiments import vade
 from seqjax import parallel
@@ -21,6 +21,8 @@ from seqjax.errors import UsageError
 from seqjax.evaluate.assignments import seed_of
 from seqjax.evaluate.clustering import fitted_mixture
 from seqjax.models.vae import VAE, standard_noise
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = vade.Config(
     likelihood="gaussian",
@@ -33,12 +35,6 @@ SMALL = vade.Config(
     chapter_steps=30,
 )
 KEY = jax.random.key(5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    with quickly_compiled():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,16 @@ import on_devices
 import pytest
 from commands import command, finished, process
 from on_devices import assert_close, layout, rows_of
+from short_runs import broken_and_whole
 
 from experiments import conditional_vae, iwae, vae
-from seqjax import checkpoint, parallel
-from seqjax.errors import Interrupted
-from seqjax.experiment import Options, rundir, state
+from seqjax import parallel
+from seqjax.experiment import Options, state
 from seqjax.experiment.command import evaluated
 from seqjax.experiment.phases import train_phases
 from seqjax.experiment.session import make_plan, make_session
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = {
     "hidden": (32,),
@@ -44,15 +46,6 @@ def name_of(module):
     return module.__name__.split(".")[-1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run for a second."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def trained(experiment, run_dir, **options):
     run_dir.mkdir(exist_ok=True)
     session = make_session(experiment, make_plan(Options(seeds=1, devices=1)), run_dir, **options)
@@ -63,12 +56,7 @@ def trained(experiment, run_dir, **options):
 @pytest.mark.parametrize("module", OWN)
 def test_stopped_and_continued_ends_as_unbroken_and_better_than_trivial(module, tmp_path):
     experiment = module.build(module.Config(**SMALL | OWN[module]))
-    with pytest.raises(Interrupted):
-        trained(experiment, tmp_path / "broken", stop_requested=lambda: True)
-    broken, whole = trained(experiment, tmp_path / "broken"), trained(experiment, tmp_path / "whole")
-    assert checkpoint.tree_sha256(broken) == checkpoint.tree_sha256(whole)
-    assert rundir.read_metrics(tmp_path / "broken") == rundir.read_metrics(tmp_path / "whole")
-
+    whole = broken_and_whole(experiment, make_plan(Options(seeds=1, devices=1)), tmp_path)
     metrics = evaluated(experiment, whole, range(1))
     measured = {name: value["mean"] for name, value in metrics.items()}
     assert all(np.isfinite(value) for value in measured.values())

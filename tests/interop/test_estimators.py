@@ -32,6 +32,8 @@ from seqjax.models.latent_space import posterior_draws
 from seqjax.models.mlp import MLP
 from seqjax.models.vae import VAE, initial
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # one set of sizes for nearly all tests, so that they share compiled programs
 SHORT = {"hidden": (), "steps": 40, "batch_size": 32, "learning_rate": 1e-2, "random_state": 0}
 AUTOENCODER = AutoencoderTransformer(code_size=2, **SHORT)
@@ -42,14 +44,6 @@ ESTIMATORS = {
     "outliers": DeepOutlierDetector(AUTOENCODER),
     "classifier": NetworkClassifier(**(SHORT | {"learning_rate": 0.1})),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache

@@ -18,17 +18,11 @@ from seqjax.interop.estimators.sequences import series_of
 from seqjax.models.sequence_encoders import recurrent_autoencoder
 from seqjax.recurrent import gru
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ENCODER = SequenceTransformer(
     hidden_size=8, latent_size=3, frame=2, steps=60, batch_size=16, learning_rate=2e-2, random_state=0
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache

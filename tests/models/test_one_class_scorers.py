@@ -13,20 +13,13 @@ from seqjax.models.autoencoder import Autoencoder
 from seqjax.models.latent_space import posterior_draws
 from seqjax.models.vae import VAE
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (6, 5))
 BATCH = {"x": X, "index": jnp.arange(6)}
 MEAN = X.mean(axis=0)
 DECAY = 0.3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache

@@ -12,17 +12,11 @@ from seqjax.errors import UsageError
 from seqjax.models.recurrent_gan import SeriesCritic, SeriesGenerator, series_noise, step_moments
 from seqjax.recurrent import gru, lstm
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CELLS = {"gru": gru, "lstm": lstm}
 BATCH, STEPS, FEATURES = 4, 6, 3
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def series(count=BATCH):

@@ -14,6 +14,8 @@ from seqjax.models.sequence_autoencoder import SequenceAutoencoder, errors_from_
 from seqjax.models.sequence_vae import SequenceVAE, StepLikelihood
 from seqjax.models.vae import VAE
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(3)
 B, T, D, Z = 3, 5, 2, 2
 LENGTHS = jnp.asarray([5, 3, 1])
@@ -33,15 +35,6 @@ ENCODERS = {
     "sequence_vae": sequence_encoders.sequence_vae(GRU, 4, Z, frame_dropout=0.3),
     "next_step": sequence_encoders.next_step(GRU, 4, dropout=0.2),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def batch_of(x=X, order=None):

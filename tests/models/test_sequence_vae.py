@@ -14,6 +14,8 @@ from seqjax.models import sequence_latents
 from seqjax.models.sequence import cell_function
 from seqjax.models.sequence_vae import Decoder, SequenceVAE, StepLikelihood, shifted, with_readout_bias
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(3)
 B, T, D, Z = 3, 5, 4, 2
 LENGTHS = jnp.asarray([5, 2, 1])
@@ -30,15 +32,6 @@ XS = {
     "categorical": jnp.asarray(np.add.outer(np.arange(B), np.arange(T)) % D),
     "gaussian": jax.random.normal(DRAWN[1], (B, T, D)),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of these tests' time would go into optimising programs that run once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Quick compilation for the tests of this folder that hold the algebra."""
 
-import jax
 import pytest
+from quick import quickly_compiled
 
 AS_SHIPPED = ("test_golden", "test_memory")
 
@@ -12,7 +12,5 @@ def quick_compilation(request):
     if request.module.__name__ in AS_SHIPPED:
         yield
         return
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with quickly_compiled():
+        yield

@@ -17,6 +17,8 @@ from seqjax.experiment.takes import Taken
 from seqjax.interop.export import read_export, write_export
 from seqjax.interop.export.program import plain
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FORMS = [
     ("adding", {}, {"predict": "x float32[B,T,2]"}),
     ("anomaly", {}, {"score": "x float32[B,64]; key key<fry>[]"}),
