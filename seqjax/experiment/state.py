@@ -1,6 +1,7 @@
 """The arrays of a run at a chapter boundary: how they start, what is decided there, how they are saved and found."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,17 +130,29 @@ BY_SEED = Run(P(), P(), *[P(parallel.SEED)] * 5)
 
 def on_mesh(run: Run, layout: Layout) -> Run:
     """The run on a layout's devices, filled up with seeds that stand still to as many as these share out equally."""
-    count = len(run.active)
-    places = jnp.minimum(jnp.arange(layout.seeds_filled_up(count)), count - 1)
-    if len(places) > count:
-        run = jax.tree.map(lambda leaf: leaf[places] if leaf.ndim else leaf, run)
-        run = run._replace(active=run.active & (jnp.arange(len(places)) < count))
+    places = layout.seeds_filled_up(len(run.active))
+    if places > len(run.active):
+        run = _filled_up(run, places)
     return Run(*(parallel.placed(own, layout.mesh, spec) for own, spec in zip(run, BY_SEED, strict=True)))
+
+
+@partial(jax.jit, static_argnames="places")
+def _filled_up(run: Run, places: int) -> Run:
+    count = len(run.active)
+    seeds = jnp.minimum(jnp.arange(places), count - 1)
+    run = jax.tree.map(lambda leaf: leaf[seeds] if leaf.ndim else leaf, run)
+    return run._replace(active=run.active & (jnp.arange(places) < count))
 
 
 def off_mesh(run: Run, count: int) -> Run:
     """The whole run of the `count` seeds that were asked for, on the first device of this process."""
-    return jax.tree.map(lambda leaf: leaf[:count] if leaf.ndim else leaf, parallel.local(run))
+    run = parallel.local(run)
+    return run if len(run.active) == count else _first_seeds(run, count)
+
+
+@partial(jax.jit, static_argnames="count")
+def _first_seeds(run: Run, count: int) -> Run:
+    return jax.tree.map(lambda leaf: leaf[:count] if leaf.ndim else leaf, run)
 
 
 class Boundary(NamedTuple):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -79,19 +81,19 @@ def latent_figures(
     """
     x = latent_space.flat(whole(Split({"x": test.fields["x"][:MAP_ROWS]}))["x"])
     own = None if condition is None else condition[: len(x)]
-    costs = _costs_of_units(model, params, x, own, key)
+    costs = np.asarray(_costs_of_units(model, params, x, own, key))
     units = np.argsort(-costs, kind="stable")[:GRID]
     values = np.linspace(-3, 3, STEPS)
-    codes = np.asarray(model.apply(params, x, own, method="encode"))
+    codes = np.asarray(jax.jit(partial(model.apply, method="encode"))(params, x, own))
     labels = test.fields.get("label")
     shown = slice(0, SHOWN)
-    reconstructed = latent_space.reconstructed(model, params, x[shown], None if own is None else own[shown])
+    reconstructed = _compiled(latent_space.reconstructed)(model, params, x[shown], None if own is None else own[shown])
     figures = {
         "samples": _samples(model, params, key, 0 if condition is None else condition.shape[1]),
         "reconstructions": plots.reconstructions({"original": np.asarray(x[shown]), name: np.asarray(reconstructed)}),
         "traversals": mosaic(
             np.asarray(
-                latent_space.traversed(
+                _compiled(latent_space.traversed)(
                     model, params, x[0], jnp.asarray(units), jnp.asarray(values), None if own is None else own[0]
                 )
             ),
@@ -110,7 +112,7 @@ def latent_figures(
     if count:
         first, last = slice(0, count), slice(count, 2 * count)
         conditions = None if own is None else (own[first], own[last])
-        lines = latent_space.interpolated(model, params, x[first], x[last], STEPS, conditions)
+        lines = _compiled(latent_space.interpolated, 4)(model, params, x[first], x[last], STEPS, conditions)
         figures["interpolations"] = mosaic(
             np.asarray(lines), columns=[f"{weight:.2g}" for weight in np.linspace(0, 1, STEPS)]
         )
@@ -118,17 +120,24 @@ def latent_figures(
 
 
 def _samples(model: VAE, params: Params, key: Key, num_conditions: int) -> Figure:
+    generated = _compiled(latent_space.generated, 3)
     if num_conditions == 0:
-        return mosaic(np.asarray(latent_space.generated(model, params, key, GRID * GRID)).reshape(GRID, GRID, -1))
+        return mosaic(np.asarray(generated(model, params, key, GRID * GRID)).reshape(GRID, GRID, -1))
     each = [jnp.broadcast_to(row[None], (STEPS, num_conditions)) for row in jnp.eye(num_conditions)[:MOST_CONDITIONS]]
-    rows = [np.asarray(latent_space.generated(model, params, key, STEPS, condition)) for condition in each]
+    rows = [np.asarray(generated(model, params, key, STEPS, condition)) for condition in each]
     return mosaic(np.stack(rows), rows=[str(number) for number in range(len(rows))])
 
 
+def _compiled(function: Callable[..., Array], *static: int) -> Callable[..., Array]:
+    """Of a model: operation by operation a figure takes longer to compile than to be drawn. static: other arguments."""
+    return jax.jit(function, static_argnums=(0, *static))
+
+
+@partial(jax.jit, static_argnums=0)
 def _costs_of_units(
     model: VAE, params: Params, x: Float[Array, "N D"], condition: Float[Array, "N C"] | None, key: Key
-) -> Float[np.ndarray, "Z"]:
+) -> Float[Array, "Z"]:
     """Mean KL of each unit of the top layer, in nats."""
     batch = {"x": x, "index": jnp.arange(len(x), dtype=jnp.int32)}
     draws = latent_space.posterior_draws(model, params, batch, key, jnp.zeros(1, jnp.int32), condition=condition)
-    return np.asarray(draws.kl[-1].mean(axis=(0, 1)))
+    return draws.kl[-1].mean(axis=(0, 1))
