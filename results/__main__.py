@@ -28,10 +28,11 @@ FOLDER = Path(__file__).parent
 RUNS = Path("runs/results")
 REPORT = Path("report.html")
 USAGE = {
-    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | verify [--smoke] [--all | ROW ...] | "
-    "export FORMAT [ROW ...] | report [RUN ...] | drift OLD NEW [NAME ...]",
+    "": "python -m results [--check] | reproduce ROW [--run-dir DIR] | "
+    "verify [--smoke [--before CHECKOUT]] [--all | ROW ...] | export FORMAT [ROW ...] | report [RUN ...] | "
+    "drift OLD NEW [NAME ...]",
     "reproduce": "python -m results reproduce ROW [--run-dir DIR]",
-    "verify": "python -m results verify [--smoke] [--all | ROW ...]",
+    "verify": "python -m results verify [--smoke [--before CHECKOUT]] [--all | ROW ...]",
     "export": "python -m results export FORMAT [ROW ...]",
     "report": "python -m results report [--output FILE] [--title TEXT] [RUN ...]",
     "drift": "python -m results drift OLD NEW [NAME ...]",
@@ -56,6 +57,12 @@ def parser() -> argparse.ArgumentParser:
     )
     some.add_argument("--all", action="store_true", help="every row that has a receipt: many hours")
     some.add_argument("--smoke", action="store_true", help="only their smoke twins; those that agree are current again")
+    some.add_argument(
+        "--before",
+        metavar="CHECKOUT",
+        type=Path,
+        help="a checkout of the code that the receipts stand for: a twin that is not as recorded is compared with its",
+    )
     other = does.add_parser("export", usage=USAGE["export"], help="print the rows that have been run, as csv or latex")
     other.add_argument("format", metavar="FORMAT", choices=EXPORTS, help=" or ".join(EXPORTS))
     other.add_argument("rows", metavar="ROW", nargs="*", help="default: every row that has a receipt")
@@ -85,7 +92,11 @@ def main(args: Sequence[str], *, rows: Sequence[Row] = ROWS, folder: Path = FOLD
         if options.action == "verify":
             if options.all and options.rows:
                 raise UsageError(f"--all: stands without rows, found {options.rows[0]} beside it.")
-            return _verify(rows, options.rows, folder, runs, smoke=options.smoke, every=options.all)
+            if options.before and not options.smoke:
+                raise UsageError("--before: compares smoke twins; it stands beside --smoke.")
+            return _verify(
+                rows, options.rows, folder, runs, smoke=options.smoke, every=options.all, before=options.before
+            )
         if options.action == "export":
             return _export(rows, options.format, options.rows, folder)
         if options.action == "report":
@@ -131,7 +142,16 @@ def _reproduce(rows: Sequence[Row], name: str, run_dir: Path | None, folder: Pat
     return 0
 
 
-def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path, *, smoke: bool, every: bool) -> int:
+def _verify(
+    rows: Sequence[Row],
+    wanted: Sequence[str],
+    folder: Path,
+    runs: Path,
+    *,
+    smoke: bool,
+    every: bool,
+    before: Path | None = None,
+) -> int:
     some = again.chosen(rows, wanted) or [row for row in rows if path_of(row, folder).exists()]
     if not some:
         print("no row has a receipt yet")
@@ -147,7 +167,7 @@ def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path
     for row in some:
         try:
             here = now[row.name]
-            code = judged_by_twin(row, here, folder) if smoke else judged_by_rerun(row, here, folder, runs)
+            code = judged_by_twin(row, here, folder, before) if smoke else judged_by_rerun(row, here, folder, runs)
         except SeqjaxError as error:
             # a row that cannot be judged keeps none of the others from it
             print(f"results: {shown(str(error))}", file=sys.stderr)
@@ -161,11 +181,20 @@ def _verify(rows: Sequence[Row], wanted: Sequence[str], folder: Path, runs: Path
 
 
 def judged_by_twin(
-    row: Row, now: Current, folder: Path, twin: Callable[[Row], dict[str, float]] = again.twin_metrics
+    row: Row,
+    now: Current,
+    folder: Path,
+    before: Path | None = None,
+    twin: Callable[[Row], dict[str, float]] = again.twin_metrics,
 ) -> int:
-    """0 when the row's smoke twin gives the recorded metrics again, else 1; prints which do not."""
-    changed = again.verify_smoke(row, now, folder, twin)
-    lines = [f"{row.name}  changed: {line}" for line in changed] or [f"{row.name}  as recorded"]
+    """0 when the row's smoke twin gives the recorded metrics again, else 1; prints which do not.
+
+    before: a checkout whose twin on this machine does as well.
+    """
+    changed, same = again.verify_smoke(row, now, folder, twin), "as recorded"
+    if changed and before is not None:
+        changed, same = again.verify_before(row, now, before, folder, twin), f"as by {before}, not as recorded"
+    lines = [f"{row.name}  changed: {line}" for line in changed] or [f"{row.name}  {same}"]
     print("\n".join(lines), flush=True)
     return 1 if changed else 0
 

@@ -4,7 +4,11 @@ import contextlib
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +23,8 @@ from seqjax.storage import write_atomically
 
 REPEATS = 1e-6  # relative: the same seeds on the same machine type, where runs are deterministic
 ROUNDING = 1e-4  # relative: the same short computation on another machine
+MOST_EXAMPLES = 2000  # that a smoke twin counts
+JUMP = 0.02  # of them, by which a count may differ on another machine
 Start = Callable[[list[str]], int]
 
 
@@ -185,6 +191,46 @@ def verify_smoke(
     return changed
 
 
+TWIN_OF_CHECKOUT = """
+import json, sys
+from results.reproduce import twin_metrics
+from results.rows import ROWS
+from results.stored import current
+(row,) = [row for row in ROWS if row.name == sys.argv[1]]
+print(json.dumps([current([row])[row.name].code_sha256, twin_metrics(row)]))
+"""
+
+
+def verify_before(
+    row: Row, now: Current, checkout: Path, folder: Path, twin: Callable[[Row], dict[str, float]] = twin_metrics
+) -> list[str]:
+    """What the smoke twin computes otherwise than by the code of another checkout on this machine, a line each.
+
+    For twins that magnify the rounding of a machine: those recorded on another one are never measured again. When it is
+    nothing, the receipt is noted to stand for the code as it is.
+    Raises UsageError where the checkout cannot say, or is not of the code that the receipt stands for.
+    """
+    receipt = needed(row, now, folder)
+    command, environment = [sys.executable, "-c", TWIN_OF_CHECKOUT, row.name], {"PYTHONPATH": str(checkout.resolve())}
+    try:
+        done = subprocess.run(command, cwd=checkout, env=os.environ | environment, capture_output=True, text=True)
+    except OSError as error:
+        raise UsageError(f"--before {checkout}: {error.strerror}; expected a checkout of this project.") from None
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise UsageError(f"--before {checkout}: cannot run the twin of {row.name} ({why}).")
+    code, before = json.loads(done.stdout.strip().rpartition("\n")[2])
+    if stale(receipt, now._replace(code_sha256=code)):
+        raise UsageError(
+            f"--before {checkout}: is not of the code that the receipt of {row.name} stands for.\n"
+            "Check out the commit at which it was last current."
+        )
+    changed = differing(before, twin(row))
+    if not changed:
+        confirm(row, folder, now.code_sha256)
+    return changed
+
+
 def differing(recorded: dict[str, float], measured: dict[str, float]) -> list[str]:
     """The recorded metrics that were not measured again; all of them when none is recorded."""
     if not recorded:
@@ -192,8 +238,20 @@ def differing(recorded: dict[str, float], measured: dict[str, float]) -> list[st
     return [
         f"{name} is {measured.get(name)}, recorded {value}"
         for name, value in recorded.items()
-        if name not in measured or not math.isclose(measured[name], value, rel_tol=ROUNDING, abs_tol=1e-9)
+        if name not in measured or not _alike(measured[name], value)
     ]
+
+
+def _alike(measured: float, recorded: float) -> bool:
+    """To rounding; a share of a number of examples is one that counts, and jumps by whole ones."""
+    if math.isclose(measured, recorded, rel_tol=ROUNDING, abs_tol=1e-9):
+        return True
+    if not (0 <= measured <= 1 and 0 <= recorded <= 1):
+        return False
+    shares = [Fraction(value).limit_denominator(MOST_EXAMPLES) for value in (measured, recorded)]
+    apart = max(abs(measured - shares[0]), abs(recorded - shares[1]))
+    counted = apart < 1e-12 and math.lcm(*(share.denominator for share in shares)) <= MOST_EXAMPLES
+    return counted and abs(measured - recorded) <= JUMP
 
 
 def chosen(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:

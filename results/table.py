@@ -119,7 +119,8 @@ def markdown(rows: Sequence[Row], receipts: Receipts, now: Mapping[str, Current]
     lines += [
         "",
         "A row is stale when its code or its flags have changed since its receipt was written. After a change of code,",
-        "`python -m results verify --smoke` makes it current again if its smoke twin still gives the recorded metrics.",
+        "`python -m results verify --smoke` makes it current again if its smoke twin still gives the recorded metrics,",
+        "or with `--before CHECKOUT` those that the code before gives on the same machine: some magnify rounding.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -236,27 +236,38 @@ def test_kernels_are_deterministic_unless_the_user_says_otherwise(monkeypatch, f
 
 
 @pytest.mark.parametrize(
-    ("environment", "seeds", "devices"),
+    ("environment", "before", "seeds", "devices"),
     [
-        ({}, 2, 2),
-        ({}, 9, 3),
-        ({"JAX_NUM_CPU_DEVICES": "5"}, 2, 5),
-        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, 2, 4),
+        ({}, "", 2, 2),
+        ({}, "", 4, 2),  # in two rounds, as three would
+        ({}, "", 9, 3),
+        ({"JAX_NUM_CPU_DEVICES": "5"}, "", 2, 5),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, "", 2, 4),
+        ({}, "devices.use_host_devices(4)", 2, 4),
+        ({}, "jax.devices()", 2, 1),
     ],
 )
-def test_each_seed_has_a_core_unless_jax_was_told_a_number(environment, seeds, devices):
+def test_each_seed_has_a_core_unless_jax_was_told_a_number_or_has_begun(environment, before, seeds, devices):
     program = f"""
 import jax
 from seqjax.parallel import devices
 devices.usable_cores = lambda: 3
+{before}
 devices.seeds_over_cores({seeds})
 print(jax.local_device_count())
-devices.seeds_over_cores(1)  # too late, and no error
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True
-    )
+    here = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"} | environment
+    ended = subprocess.run([sys.executable, "-c", program], env=here, capture_output=True, text=True)
     assert ended.stdout == f"{devices}\n", ended.stderr
+
+
+@pytest.mark.parametrize(("said", "cores"), [("250000 100000", 2), ("1000 100000", 1), ("max 100000", 16), (None, 16)])
+def test_a_containers_share_of_the_time_of_many_cores_is_fewer_cores(said, cores, monkeypatch, tmp_path):
+    monkeypatch.setattr(parallel.devices, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
+    if said is not None:
+        (tmp_path / "cpu.max").write_text(f"{said}\n")
+    assert parallel.usable_cores() == cores
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 6, 8])

@@ -1,9 +1,10 @@
 """What seeds cost: a chapter of each experiment for one seed, and for eight by each way of training them together.
 
-`map` trains the seeds one after another in one program, `vmap` all at each step, `map on N` shares them out over N host
-devices, one for each core. An experiment is its `--smoke` configuration, its first phase; all its ways run in one
-process, in turn, each repetition in another order. The table gives times one seed's median; `one again` is one seed a
-second time: what the median of a program differs by from itself is the noise.
+`map` trains the seeds one after another in one program, `vmap` all at each step; `on N` shares them out over N host
+devices, one for each core, of which each maps its own, or trains them all at each step. An experiment is its `--smoke`
+configuration, its first phase; all its ways run in one process, in turn, each repetition in another order. The table
+gives times one seed's median; `one again` is one seed a second time: what the median of a program differs by from
+itself is the noise.
 
 Run: `python -m results.speed.seeds`, on a quiet machine.
 """
@@ -29,10 +30,10 @@ def measured(name: str, repetitions: int, within_s: float, devices: int) -> dict
     steps = min(phase.chapter_steps, phase.steps)
     runs = {"one": first_chapter(experiment, steps)}
     runs["one again"] = runs["one"]
-    for seed_plan in ("map", "vmap"):
-        runs[seed_plan] = first_chapter(experiment, steps, seeds=SEEDS, seed_plan=seed_plan)
-    if devices > 1:
-        runs[f"map on {devices}"] = first_chapter(experiment, steps, seeds=SEEDS, seed_plan="map", devices=devices)
+    for count in sorted({1, devices}):
+        for seed_plan in ("map", "vmap"):
+            way = seed_plan if count == 1 else f"{seed_plan} on {count}"
+            runs[way] = first_chapter(experiment, steps, seeds=SEEDS, seed_plan=seed_plan, devices=count)
     seconds = seconds_in_turn(runs, repetitions, within_s)
     return {
         "experiment": name,

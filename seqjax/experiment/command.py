@@ -67,7 +67,7 @@ def main(config_type: type, build: Build, *, smoke: dict[str, Any], args: list[s
                 sys.exit(run_on_loopback(options.processes, [sys.executable, *sys.orig_argv[1:]]))
             parallel.use_host_devices(options.host_devices)
             peers, watch = met(options)
-            if peers.count == 1 and options.devices is None and options.driver == "auto":
+            if peers.count == 1 and options.driver != "jit":
                 parallel.seeds_over_cores(options.seeds)
             if options.plan:
                 say_plan(config, build, options, peers=peers, watch=watch)

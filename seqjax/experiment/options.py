@@ -31,8 +31,8 @@ class Options:
     devices: int | None = None
     """How many devices of each process share the seeds, and each batch where these are fewer. Default: all."""
     host_devices: int | None = None
-    """So many CPU devices. Default: one for each core that a seed can have, unless JAX_NUM_CPU_DEVICES, --devices,
-    --driver or --processes says otherwise."""
+    """So many CPU devices. Default: one for each core that a seed can have; with --driver jit or several processes one,
+    or JAX_NUM_CPU_DEVICES."""
     processes: int | None = None
     """So many processes on this machine, on loopback. Those of Slurm, Open MPI, Kubernetes and TPUs are found."""
     stuck_after: float = 600.0

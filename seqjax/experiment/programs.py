@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import parallel, train
-from seqjax.data.load import is_resident
+from seqjax.data.load import RESIDENT_BYTES, is_resident
 from seqjax.experiment.session import Session
 from seqjax.experiment.source import Source, make_source
 from seqjax.experiment.state import Boundary, Run, make_boundary
@@ -32,7 +32,9 @@ class Programs(NamedTuple):
 def make_programs(session: Session, phase: Phase) -> Programs:
     """Raises UsageError for a stream of batches that are not rows of the split."""
     plan, layout, data = session.plan, session.layout, session.experiment.data
-    too_large = phase.batch_at is None and not is_resident(data)
+    # the devices of a CPU have one memory, and each a copy
+    copies = layout.mesh.size if plan.platform == "cpu" else 1
+    too_large = phase.batch_at is None and not is_resident(data, limit_bytes=RESIDENT_BYTES // copies)
     source = make_source(
         data.train, phase, layout, stream=plan.stream or too_large, overfit_batch=session.overfit_batch
     )

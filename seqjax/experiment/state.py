@@ -51,14 +51,9 @@ def _stack(states: list[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def seed_state(states: TrainState, position: int) -> TrainState:
-    """The state of one seed out of the batch of seeds."""
-    return _seed_state(states, jnp.int32(position))
-
-
 @jax.jit
-def _seed_state(states: TrainState, position: Array) -> TrainState:
-    """One program for all arrays and seeds."""
+def seed_state(states: TrainState, position: int | Array) -> TrainState:
+    """The state of one seed out of the batch of seeds, by one program for all arrays and seeds."""
     # to the check for keys used twice a slice uses up all keys of an array, an index that is an array only its own
     return jax.tree.map(lambda leaf: leaf[position], states)
 

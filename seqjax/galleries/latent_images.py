@@ -84,7 +84,7 @@ def latent_figures(
     costs = np.asarray(_costs_of_units(model, params, x, own, key))
     units = np.argsort(-costs, kind="stable")[:GRID]
     values = np.linspace(-3, 3, STEPS)
-    codes = np.asarray(jax.jit(partial(model.apply, method="encode"))(params, x, own))
+    codes = np.asarray(_codes(model, params, x, own))
     labels = test.fields.get("label")
     shown = slice(0, SHOWN)
     reconstructed = _compiled(latent_space.reconstructed)(model, params, x[shown], None if own is None else own[shown])
@@ -112,7 +112,7 @@ def latent_figures(
     if count:
         first, last = slice(0, count), slice(count, 2 * count)
         conditions = None if own is None else (own[first], own[last])
-        lines = _compiled(latent_space.interpolated, 4)(model, params, x[first], x[last], STEPS, conditions)
+        lines = _compiled(latent_space.interpolated, "num_steps")(model, params, x[first], x[last], STEPS, conditions)
         figures["interpolations"] = mosaic(
             np.asarray(lines), columns=[f"{weight:.2g}" for weight in np.linspace(0, 1, STEPS)]
         )
@@ -120,7 +120,7 @@ def latent_figures(
 
 
 def _samples(model: VAE, params: Params, key: Key, num_conditions: int) -> Figure:
-    generated = _compiled(latent_space.generated, 3)
+    generated = _compiled(latent_space.generated, "num_examples")
     if num_conditions == 0:
         return mosaic(np.asarray(generated(model, params, key, GRID * GRID)).reshape(GRID, GRID, -1))
     each = [jnp.broadcast_to(row[None], (STEPS, num_conditions)) for row in jnp.eye(num_conditions)[:MOST_CONDITIONS]]
@@ -128,12 +128,19 @@ def _samples(model: VAE, params: Params, key: Key, num_conditions: int) -> Figur
     return mosaic(np.stack(rows), rows=[str(number) for number in range(len(rows))])
 
 
-def _compiled(function: Callable[..., Array], *static: int) -> Callable[..., Array]:
+def _compiled(function: Callable[..., Array], *static: str) -> Callable[..., Array]:
     """Of a model: operation by operation a figure takes longer to compile than to be drawn. static: other arguments."""
-    return jax.jit(function, static_argnums=(0, *static))
+    return jax.jit(function, static_argnames=("model", *static))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnames="model")
+def _codes(
+    model: VAE, params: Params, x: Float[Array, "N D"], condition: Float[Array, "N C"] | None
+) -> Float[Array, "N Z"]:
+    return model.apply(params, x, condition, method="encode")
+
+
+@partial(jax.jit, static_argnames="model")
 def _costs_of_units(
     model: VAE, params: Params, x: Float[Array, "N D"], condition: Float[Array, "N C"] | None, key: Key
 ) -> Float[Array, "Z"]:

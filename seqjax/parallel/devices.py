@@ -1,7 +1,9 @@
 """The devices of a run, and how seeds share one of them."""
 
 import contextlib
+import math
 import os
+from pathlib import Path
 
 import jax
 
@@ -65,19 +67,27 @@ def use_host_devices(count: int | None) -> None:
 
 
 def seeds_over_cores(num_seeds: int) -> None:
-    """Makes a device of the CPU for each core that a seed can have, so that they train side by side.
+    """Makes as many devices of the CPU as there are cores for seeds to train on side by side, and no more than help.
 
     Nothing is changed where JAX has been told a number of devices, or has begun to use them.
     """
     told = jax.config.jax_num_cpu_devices != -1 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not told:
+        rounds = math.ceil(num_seeds / usable_cores())
         with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", min(num_seeds, usable_cores()))
+            jax.config.update("jax_num_cpu_devices", math.ceil(num_seeds / rounds))
+
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, or as many as a container's quota of their time comes to."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max 100000"
+        quota, period = map(int, CPU_QUOTA.read_text().split())
+        cores = max(1, min(cores, round(quota / period)))
+    return cores
 
 
 def use_deterministic_kernels() -> None:
@@ -94,6 +104,6 @@ def seed_plan(platform: str) -> SeedPlan:
     """How seeds share a device: one after another where the cores are few, together on accelerators.
 
     `map` gives each seed the bits that it has alone. Measured on 2 CPU cores, 8 seeds: over two host devices it is
-    faster than `vmap` for each of 24 experiments, 2.5 to 5.8 times one seed (`results/speed/seeds.md`).
+    faster than either on one for each experiment (`results/speed/seeds.md`).
     """
     return "map" if platform == "cpu" else "vmap"

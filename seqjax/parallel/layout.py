@@ -19,6 +19,7 @@ Driver = Literal["auto", "jit", "pmap", "shard_map"]
 
 SEED, BATCH = "seed", "batch"
 STREAMED = P(None, SEED, BATCH)  # batches [step, seed, row ...], of which each device has its own
+GATHERED_BYTES = 2**28  # of other processes' arrays, at once on each device
 VIRTUAL_SHARDS = 8  # of a batch in the reproducible mode, however many devices share it
 
 
@@ -86,9 +87,12 @@ def _mesh(devices: np.ndarray) -> Mesh:
 def sharing_rows(layout: Layout, *, own: bool = False) -> contextlib.AbstractContextManager:
     """Within it `per_example` shares its rows out over the devices; not where the bits must not depend on them.
 
+    Nor where seeds alone share out the cores of a CPU: a run's numbers are those of one core then.
     own: over this process's devices alone.
     """
     mesh = layout.mesh
+    if layout.batch_parts == 1 and mesh.devices.flat[0].platform == "cpu":
+        return contextlib.nullcontext()
     if own:
         here = [device for device in mesh.devices.ravel() if device.process_index == jax.process_index()]
         mesh = _mesh(np.asarray(here).reshape(1, -1))
@@ -166,12 +170,6 @@ def replicated(tree: PyTree, mesh: Mesh) -> PyTree:
 
 def local(tree: PyTree) -> PyTree:
     """The whole tree on the first device of this process. With several processes, all must ask for it."""
-    leaves, structure = jax.tree.flatten(tree)
-    spread = [place for place, leaf in enumerate(leaves) if not leaf.is_fully_addressable]
-    if spread:
-        gathered = _gather(leaves[spread[0]].sharding.mesh)([leaves[place] for place in spread])
-        for place, leaf in zip(spread, gathered, strict=True):
-            leaves[place] = leaf.addressable_data(0)
 
     def here(leaf: jax.Array) -> jax.Array:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -179,12 +177,22 @@ def local(tree: PyTree) -> PyTree:
         # a copy, since the run goes on in place; `jnp.asarray` would compile a program for each shape
         return jax.device_put(np.array(leaf))
 
-    return jax.tree.unflatten(structure, map(here, leaves))
+    leaves, structure = jax.tree.flatten(tree)
+    spread = [place for place, leaf in enumerate(leaves) if not leaf.is_fully_addressable]
+    leaves = [here(leaf) if leaf.is_fully_addressable else leaf for leaf in leaves]
+    while spread:
+        sizes = np.cumsum([leaves[place].size * leaves[place].dtype.itemsize for place in spread])
+        some = spread[: max(1, np.searchsorted(sizes, GATHERED_BYTES, side="right"))]
+        gathered = _gather(leaves[some[0]].sharding.mesh)([leaves[place] for place in some])
+        for place, leaf in zip(some, gathered, strict=True):
+            leaves[place] = here(leaf.addressable_data(0))
+        del gathered, spread[: len(some)]
+    return jax.tree.unflatten(structure, leaves)
 
 
 @functools.cache
 def _gather(mesh: Mesh) -> Callable[[list[jax.Array]], list[jax.Array]]:
-    """One program for all arrays: one for each would keep a run that is told to stop compiling for seconds."""
+    """One program for many arrays: one for each would keep a run that is told to stop compiling for seconds."""
     return jax.jit(lambda leaves: leaves, out_shardings=NamedSharding(mesh, P()))
 
 

@@ -26,7 +26,7 @@ def command(capsys: pytest.CaptureFixture, *args: object, module=linear_autoenco
 
 
 def process(name: str, *args: object, **environment: str) -> subprocess.Popen:
-    """The experiment in a process of its own, on one CPU device."""
+    """The experiment in a process of its own, on the CPU."""
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{name}", *map(str, args)],
         cwd=ROOT,

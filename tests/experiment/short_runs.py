@@ -24,9 +24,9 @@ def broken_and_whole(experiment: Experiment, plan: Plan, folder: Path, *, chapte
     compiled = {}
 
     def compiled_once(session: Session, phase: Phase) -> Programs:
-        if phase.name not in compiled:
-            compiled[phase.name] = make_programs(session, phase)
-        return compiled[phase.name]
+        if id(phase) not in compiled:
+            compiled[id(phase)] = make_programs(session, phase)
+        return compiled[id(phase)]
 
     def trained(name: str, **more: Any) -> Run:
         (folder / name).mkdir(exist_ok=True)

@@ -94,9 +94,9 @@ def killed_and_continued(name: str, tmp_path: Path, kills: int) -> None:
     assert (tmp_path / "killed/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "deep_clustering"])
-def test_killed_twice_the_final_state_and_metrics_are_those_of_the_unbroken_run(name, tmp_path):
-    killed_and_continued(name, tmp_path, 2)
+@pytest.mark.parametrize(("name", "kills"), [("autoencoder", 2), ("gan_mixture", 1), ("deep_clustering", 2)])
+def test_killed_the_final_state_and_metrics_are_those_of_the_unbroken_run(name, kills, tmp_path):
+    killed_and_continued(name, tmp_path, kills)
 
 
 @pytest.mark.torture

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import toy
-from commands import command, finished, process
+from commands import finished, process
 from on_devices import assert_close
 
 from experiments import autoencoder, character_model, deep_clustering, gan, pixel_mnist, vae
-from seqjax import checkpoint, parallel
+from seqjax import checkpoint
 from seqjax.errors import Interrupted, UsageError
 from seqjax.experiment import Options, run, rundir
 from seqjax.experiment import state as runs
@@ -122,6 +122,7 @@ def test_five_seeds_on_two_devices_are_five_seeds(tmp_path):
     two = toy_run(tmp_path, seeds=5, devices=2)
     assert two["plan"]["seed_devices"] == 2
     assert two["state_sha256"] == one["state_sha256"]
+    assert two["metrics"] == one["metrics"]
     assert len(two["metrics"]["line/error"]["per_seed"]) == 5
     assert rundir.read_metrics(tmp_path / "run") == rundir.read_metrics(tmp_path / "one")
 
@@ -133,22 +134,12 @@ def test_streamed_batches_reach_their_own_devices(tmp_path):
         assert found["metrics"]["line/error"]["mean"] == pytest.approx(whole["metrics"]["line/error"]["mean"], rel=1e-4)
 
 
-def test_seeds_take_the_cores_of_a_cpu():
-    code, out, err = finished(process("linear_autoencoder", "--plan", "--smoke", "--seeds", 3))
-    assert code == 0, err
-    assert f"3 seed(s) by map, on {min(3, usable_cores())} cpu device(s) of 1 process(es)" in out
-
-
-@pytest.mark.parametrize(
-    ("flags", "seeds"),
-    [([], [3]), (["--devices", "1"], []), (["--driver", "jit"], []), (["--host-devices", "8"], [3])],
-)
-def test_no_core_is_taken_where_devices_or_a_driver_are_named(flags, seeds, capsys, monkeypatch):
-    asked = []
-    monkeypatch.setattr(parallel, "seeds_over_cores", asked.append)
-    code, _, err = command(capsys, "--plan", "--seeds", "3", "--batch-size", "0", *flags)
-    assert code == 2, err
-    assert asked == seeds
+def test_seeds_take_the_cores_of_a_cpu_unless_a_driver_is_named_that_cannot_keep_their_bits(monkeypatch):
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    for flags, devices in (([], min(2, usable_cores())), (["--driver", "jit"], 1)):
+        code, out, err = finished(process("linear_autoencoder", "--plan", "--smoke", "--seeds", 2, *flags))
+        assert code == 0, err
+        assert f"2 seed(s) by map, on {devices} cpu device(s) of 1 process(es)" in out
 
 
 def test_unequal_batches_are_refused_in_one_line(tmp_path):

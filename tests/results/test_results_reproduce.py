@@ -146,8 +146,8 @@ def test_the_smoke_twin_makes_a_row_current_again(tmp_path):
 
 def test_verdicts_on_rows_become_lines_and_exit_codes(tmp_path, capsys):
     store(tmp_path, receipt())
-    assert judged_by_twin(ROW, NOW, tmp_path, lambda row: receipt()["smoke"]) == 0
-    assert judged_by_twin(ROW, NOW, tmp_path, lambda row: {"own/error": 4.6, "pca/error": 5.0}) == 1
+    assert judged_by_twin(ROW, NOW, tmp_path, twin=lambda row: receipt()["smoke"]) == 0
+    assert judged_by_twin(ROW, NOW, tmp_path, twin=lambda row: {"own/error": 4.6, "pca/error": 5.0}) == 1
     assert judged_by_rerun(ROW, NOW, tmp_path, tmp_path / "runs", writing(receipt([3.1, 3.2, 3.3]))) == 0
     assert judged_by_rerun(ROW, NOW, tmp_path, tmp_path / "runs", writing(receipt([4.0, 4.1, 4.2]))) == 1
     assert judged_by_rerun(ROW, NOW, tmp_path, tmp_path / "runs", writing(receipt(), code=75)) == 75
@@ -162,6 +162,15 @@ def test_what_is_not_measured_or_not_a_number_differs():
     assert differing({"a": 1.0}, {}) == ["a is None, recorded 1.0"]
     assert len(differing({"a": math.nan}, {"a": math.nan})) == 1
     assert len(differing({}, {"a": 1.0})) == 1
+
+
+def test_on_another_machine_a_score_that_counts_may_jump_by_whole_examples_and_no_other_may():
+    assert differing({"recall": 93 / 180, "obedience": 0.358}, {"recall": 94 / 180, "obedience": 0.349}) == []
+    assert len(differing({"recall": 93 / 180}, {"recall": 97 / 180})) == 1
+    assert len(differing({"nats": 0.51667}, {"nats": 0.51667 + 1 / 180})) == 1
+    assert len(differing({"nats": 0.358}, {"nats": 0.3581234567})) == 1
+    assert len(differing({"units": 4.0}, {"units": 5.0})) == 1
+    assert len(differing({"recall": 0.5}, {"recall": math.nan})) == 1
 
 
 @pytest.mark.parametrize("name", ["nosuch", "toy ", "to'y", 'to"y', "$HOME", "toy\nx", "../toy", ""])
@@ -189,7 +198,7 @@ def test_verify_without_rows_takes_the_quickest_of_each_experiment(tmp_path, cap
         judged.append(row.name)
         return 0
 
-    def twin(row, now, folder):
+    def twin(row, now, folder, before):
         judged.append(row.name)
         return 0
 
@@ -212,6 +221,49 @@ def test_verify_without_rows_takes_the_quickest_of_each_experiment(tmp_path, cap
     store(tmp_path, "{", quick)
     store(tmp_path, "{", other)
     assert verified()[0] == ["slow", "other"]
+
+
+def checkout(folder, said):
+    """Stands for a checkout of the code: says this of its twin."""
+    for name in ("reproduce", "rows", "stored"):
+        (folder / "results").mkdir(parents=True, exist_ok=True)
+        (folder / "results" / f"{name}.py").write_text(said)
+    return folder
+
+
+def said_by(code, metrics):
+    return f"""
+from collections import namedtuple
+Row, Current = namedtuple("Row", "name"), namedtuple("Current", "code_sha256")
+ROWS = (Row("other"), Row("toy"))
+def current(rows): return {{row.name: Current("{code}") for row in rows}}
+def twin_metrics(row): return {metrics}
+"""
+
+
+def test_a_twin_that_magnifies_rounding_is_compared_with_the_code_before_on_the_same_machine(tmp_path, capsys):
+    results, metrics = tmp_path / "results", {"own/error": 4.6, "pca/error": 5.0}
+    store(results, receipt(code_sha256="before"))
+
+    def judged(before):
+        return judged_by_twin(ROW, NOW, results, before, twin=lambda row: metrics)
+
+    assert judged(None) == 1
+    with pytest.raises(UsageError, match="is not of the code that the receipt of toy stands for"):
+        judged(checkout(tmp_path / "wrong", said_by("another", metrics)))
+    with pytest.raises(UsageError, match=r"cannot run the twin of toy \(ValueError: no\)"):
+        judged(checkout(tmp_path / "broken", "raise ValueError('no')"))
+    with pytest.raises(UsageError, match="expected a checkout of this project"):
+        judged(tmp_path / "nowhere")
+    capsys.readouterr()
+    assert judged(checkout(tmp_path / "other", said_by("before", {"own/error": 4.7, "pca/error": 5.0}))) == 1
+    assert capsys.readouterr().out == "toy  changed: own/error is 4.6, recorded 4.7\n"
+    assert stale(stored(ROW, results), NOW) == "code"
+    assert judged(checkout(tmp_path / "same", said_by("before", metrics))) == 0
+    assert capsys.readouterr().out == f"toy  as by {tmp_path / 'same'}, not as recorded\n"
+    assert stale(stored(ROW, results), NOW) == ""
+    assert main(["verify", "--before", str(tmp_path)], rows=(ROW,), folder=results, runs=tmp_path) == 2
+    assert "--before: compares smoke twins; it stands beside --smoke." in capsys.readouterr().err
 
 
 def test_all_rows_and_some_are_not_both_verified(tmp_path, capsys):

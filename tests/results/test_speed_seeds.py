@@ -15,11 +15,11 @@ def test_an_experiment(tmp_path, capsys):
     text = (tmp_path / "seeds.md").read_text()
     for entry in receipt["entries"]:
         ways = {way: row["median_s"] for way, row in entry["ways"].items()}
-        assert list(ways) == ["one", "one again", "map", "vmap", "map on 8"]
+        assert list(ways) == ["one", "one again", "map", "vmap", "map on 8", "vmap on 8"]
         assert min(ways.values()) > 0
-        times = [ways[way] / ways["one"] for way in ("map", "vmap", "map on 8")]
+        times = [ways[way] / ways["one"] for way in ("map", "vmap", "map on 8", "vmap on 8")]
         assert f"| {entry['experiment']} | {entry['steps']} | {ways['one'] * 1e3:.1f} | {times[0]:.2f} | " in text
-    assert "| map | vmap | map on 8 | repetitions | noise |" in capsys.readouterr().out
+    assert "| map | vmap | map on 8 | vmap on 8 | repetitions | noise |" in capsys.readouterr().out
 
 
 def test_an_unknown_experiment_is_refused(capsys):
