@@ -23,7 +23,8 @@ def copy(tmp_path):
     for top in ("experiments", "tests/experiment"):
         shutil.copytree(ROOT / top, tmp_path / top, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    for name in ("conftest", "checked", "quick"):
+        shutil.copy(ROOT / f"tests/{name}.py", tmp_path / "tests")
     (tmp_path / "seqjax").symlink_to(ROOT / "seqjax")
     return tmp_path
 
