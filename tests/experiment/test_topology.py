@@ -7,19 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 import toy
 from commands import finished, process
 from on_devices import assert_close
 
 from experiments import autoencoder, character_model, deep_clustering, gan, pixel_mnist, vae
-from seqjax import checkpoint
+from seqjax import checkpoint, parallel
 from seqjax.errors import Interrupted, UsageError
 from seqjax.experiment import Options, run, rundir
 from seqjax.experiment import state as runs
 from seqjax.experiment.phases import train_phases
+from seqjax.experiment.programs import make_programs
 from seqjax.experiment.progress import silent
-from seqjax.experiment.session import make_plan, make_session
+from seqjax.experiment.session import layout_of, make_plan, make_session
 from seqjax.parallel import usable_cores
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -132,6 +134,22 @@ def test_streamed_batches_reach_their_own_devices(tmp_path):
     for driver, devices in (("shard_map", 8), ("jit", 8), ("pmap", 8), ("pmap", 2)):
         found = toy_run(tmp_path, run_dir=tmp_path / f"{driver}{devices}", devices=devices, driver=driver, stream=True)
         assert found["metrics"]["line/error"]["mean"] == pytest.approx(whole["metrics"]["line/error"]["mean"], rel=1e-4)
+
+
+def test_copies_of_the_data_on_the_devices_of_a_cpu_count_against_its_one_memory(tmp_path, monkeypatch):
+    experiment = toy.build(toy.Config())
+    splits = (experiment.data.train, experiment.data.validation, experiment.data.test)
+    size = sum(field.nbytes for split in splits for field in split.fields.values())
+    monkeypatch.setattr("seqjax.experiment.programs.RESIDENT_BYTES", 2 * size)
+    for devices in (1, 2, 4):
+        session = make_session(experiment, make_plan(Options(seeds=4, devices=devices)), tmp_path)
+        assert make_programs(session, experiment.phases[0]).source.streamed == (devices > 2)
+
+
+def test_seeds_alone_on_the_devices_of_a_cpu_share_no_rows_of_an_evaluation():
+    for seeds, shared in ((2, False), (1, True)):
+        with parallel.sharing_rows(layout_of(make_plan(Options(seeds=seeds, devices=2))), own=True):
+            assert jax.sharding.get_abstract_mesh().empty != shared
 
 
 def test_seeds_take_the_cores_of_a_cpu_unless_a_driver_is_named_that_cannot_keep_their_bits(monkeypatch):
