@@ -15,7 +15,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from seqjax import bounds, noise, train
 from seqjax.data.binarised import binarised
@@ -115,7 +114,9 @@ def build(config: Config) -> Experiment:
 
     epoch_steps = data.train.num_examples / config.batch_size
     rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps, epoch_steps=epoch_steps)
-    learner = train.minimise(loss, functools.partial(initial, model, mean=mean), optax.adam(rate, eps=1e-4))
+    learner = train.minimise(
+        loss, functools.partial(initial, model, mean=mean), train.optimizer("adam", rate, eps=1e-4)
+    )
     phase = Phase("train", learner, config.steps, config.batch_size, config.chapter_steps)
 
     def validate(state, split, key):

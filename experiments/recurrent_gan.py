@@ -18,7 +18,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from seqjax import adversarial_losses, train
 from seqjax.adversarial_losses import gradient_penalty, r1_penalty
@@ -165,7 +164,7 @@ def build(config: Config) -> Experiment:
     def optimizer(updates):
         # an optimiser counts its own updates, of which the critic makes several a step
         rate = train.schedule(config.schedule, config.learning_rate, steps=config.steps * updates)
-        return optax.adam(rate, b1=config.momentum, b2=config.second_momentum)
+        return train.optimizer("adam", rate, momentum=config.momentum, second_momentum=config.second_momentum)
 
     def clipped(params):
         return jax.tree.map(lambda weights: jnp.clip(weights, -clip, clip), params)

@@ -149,9 +149,11 @@ def build(config: Config) -> Experiment:
         bound = bounds.evidence_lower_bound(log_likelihood, kl)
         return -bound, train.Aux({"reconstruction": -log_likelihood, "kl": kl})
 
-    pretraining = train.minimise(pretraining_loss, start, optax.adam(config.pretraining_learning_rate))
+    pretraining = train.minimise(pretraining_loss, start, train.optimizer("adam", config.pretraining_learning_rate))
     rate = decaying(config.learning_rate, config.decay, epoch_steps=data.train.num_examples / config.batch_size)
-    learner = train.minimise(loss, start, optax.adam(rate, eps=1e-4), extra=lambda params: {"pretrained": params})
+    learner = train.minimise(
+        loss, start, train.optimizer("adam", rate, eps=1e-4), extra=lambda params: {"pretrained": params}
+    )
 
     @jax.jit
     def codes_of(params, split):

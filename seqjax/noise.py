@@ -40,4 +40,6 @@ def bernoulli(x: Float[Array, "B ..."], key: PRNGKeyArray, index: Int[Array, "B"
     0 and 1 stay what they are.
     """
     bits = per_example(lambda k: jax.random.bits(k, x.shape[1:], jnp.uint16), key, index)
-    return (bits.astype(jnp.int32) < jnp.round(x * 2**16).astype(jnp.int32)).astype(x.dtype)
+    drawn = bits.astype(jnp.int32) < jnp.round(x * 2**16).astype(jnp.int32)
+    # a division, whose result XLA keeps: cheaper operations it does anew for each use, and all of the draw with them
+    return 1 / jnp.where(drawn, jnp.ones_like(x), jnp.inf)

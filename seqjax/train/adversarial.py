@@ -7,10 +7,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
-from jaxtyping import Float, PyTree
+from jaxtyping import Bool, Float, PyTree
 
 from seqjax.errors import UsageError, require
-from seqjax.train.learner import Aux, Gradients, all_finite, means, none_skipped, over_shards, stepped
+from seqjax.train.learner import (
+    Aux,
+    Gradients,
+    Moved,
+    all_sound,
+    gradient_norm,
+    means,
+    none_skipped,
+    over_shards,
+    stepped,
+)
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 AdversarialLoss = Callable[..., tuple[Float[Array, "B"], Aux]]
@@ -65,7 +75,7 @@ def adversarial(
         makes one update a step.
     extra: `params -> entries of state.extra` at the start.
 
-    A step in which any player's loss, gradient or new parameters are not finite leaves all players as they were, and is
+    A step in which any player's loss, gradient or update is not finite leaves all players as they were, and is
     counted in `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a batch that cannot be
     dealt out.
 
@@ -110,21 +120,26 @@ def adversarial(
             start["ema"] = {name: jax.tree.map(jnp.copy, params[name]) for name in with_average}
         return TrainState(params, opt_state, jnp.int32(0), step_key, start)
 
-    def updated(
+    def gradients(
         name: str, now: TrainState, seen: TrainState, batch: Batch, key: Key, shared: dict[str, Any]
-    ) -> tuple[TrainState, Metrics]:
-        """`now` after one update of a player, who sees the others as they are in `seen`."""
-        player = players[name]
+    ) -> Gradients:
+        """Those of a player's loss, who sees the others as they are in `seen`."""
 
         def compute(seen: TrainState, batch: Batch, axis_name: str | None) -> Gradients:
             def mean_loss(params: Params) -> tuple[Array, tuple[Metrics, dict]]:
-                return means(*player.loss(params, batch, key, seen, axis_name=axis_name))
+                return means(*players[name].loss(params, batch, key, seen, axis_name=axis_name))
 
             grads, (metrics, new_extra) = jax.grad(mean_loss, has_aux=True)(now.params[name])
             return grads, metrics, new_extra
 
         grads, metrics, new_extra = over_shards(compute, seen, batch, **shared)
-        metrics["gradient_norm"] = optax.tree.norm(grads)
+        return grads, metrics | {"gradient_norm": gradient_norm(grads)}, new_extra
+
+    def updated(
+        name: str, now: TrainState, grads: Params, new_extra: dict[str, PyTree[Array]]
+    ) -> tuple[TrainState, Bool[Array, ""]]:
+        """`now` after one update of a player, and whether that is finite."""
+        player = players[name]
         updates, opt_state = player.optimizer.update(grads, now.opt_state[name], now.params[name])
         params = optax.apply_updates(now.params[name], updates)
         if player.project is not None:
@@ -134,23 +149,36 @@ def adversarial(
             opt_state=now.opt_state | {name: opt_state},
             extra=now.extra | new_extra,
         )
-        return after, metrics
+        return after, all_sound(player.optimizer, updates)
 
     def moved(
-        name: str, now: TrainState, seen: TrainState | None, parts: Batch, key: Key, shared: dict[str, Any]
-    ) -> tuple[TrainState, Metrics]:
-        """`now` after all updates of a player, each on its own part. seen: `None` for the newest state there is."""
+        name: str,
+        now: TrainState,
+        seen: TrainState | None,
+        parts: Batch,
+        key: Key,
+        shared: dict[str, Any],
+    ) -> tuple[Callable[[], TrainState], Metrics, Bool[Array, ""]]:
+        """All updates of a player, each on its own part: what makes `now` the state after them, what they report, and
+        whether they are finite. seen: `None` for the newest state there is.
+        """
 
-        def update(now: TrainState, inputs: tuple) -> tuple[TrainState, Metrics]:
-            part, number = inputs
-            return updated(name, now, now if seen is None else seen, part, jax.random.fold_in(key, number), shared)
+        def one(now: TrainState, part: Batch, number: int | Array) -> tuple[Callable, Metrics, Array]:
+            own_key = jax.random.fold_in(key, number)
+            grads, metrics, new_extra = gradients(name, now, now if seen is None else seen, part, own_key, shared)
+            _, sound = updated(name, now, grads, new_extra)
+            return lambda: updated(name, now, grads, new_extra)[0], metrics, sound
+
+        def update(now: TrainState, inputs: tuple[Batch, Array]) -> tuple[TrainState, tuple[Metrics, Array]]:
+            make, metrics, sound = one(now, *inputs)
+            return make(), (metrics, sound)
 
         count = players[name].updates
         if count == 1:
-            return update(now, (jax.tree.map(lambda rows: rows[0], parts), 0))
+            return one(now, jax.tree.map(lambda rows: rows[0], parts), 0)
         own = jax.tree.map(lambda rows: rows[:count], parts)
-        now, metrics = lax.scan(update, now, (own, jnp.arange(count)))
-        return now, jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics)
+        now, (metrics, sound) = lax.scan(update, now, (own, jnp.arange(count)))
+        return lambda: now, jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics), sound.all()
 
     def step(
         state: TrainState,
@@ -163,21 +191,26 @@ def adversarial(
         shared = {"axis_name": axis_name, "shards": shards}
         key = jax.random.fold_in(state.key, state.step)
         parts = jax.tree.map(lambda rows: dealt(rows, num_parts), batch)
-        now, metrics = state, {}
+        make, metrics, finite = (lambda: state), {}, jnp.bool(True)
         for position, name in enumerate(players):
             own_key = jax.random.fold_in(key, 0 if simultaneous else position)
-            now, own = moved(name, now, state if simultaneous else None, parts, own_key, shared)
+            seen = state if simultaneous else None
+            make, own, sound = moved(name, make(), seen, parts, own_key, shared)
+            finite &= sound & jnp.isfinite(own["loss"]) & jnp.isfinite(own["gradient_norm"])
             metrics |= {f"{name}_{metric}": value for metric, value in own.items()}
-        new_extra = dict(now.extra)
-        if with_average:
-            new_extra["ema"] = {
-                name: optax.incremental_update(now.params[name], state.extra["ema"][name], 1.0 - decay)
-                for name, decay in with_average.items()
-            }
-        watched = [metrics[f"{name}_{metric}"] for name in players for metric in ("loss", "gradient_norm")]
-        finite = jnp.isfinite(jnp.stack(watched)).all() & all_finite(now.params)
-        moved_on = (now.params, now.opt_state, new_extra, jnp.bool(True))
-        return stepped(finite, state, lambda: moved_on, guarded=guarded), metrics
+
+        def moved_on() -> Moved:
+            # the last player moves in here, in place; what moved before had to stand beside what it may go back to
+            now = make()
+            new_extra = dict(now.extra)
+            if with_average:
+                new_extra["ema"] = {
+                    name: optax.incremental_update(now.params[name], state.extra["ema"][name], 1.0 - decay)
+                    for name, decay in with_average.items()
+                }
+            return now.params, now.opt_state, new_extra, jnp.bool(True)
+
+        return stepped(finite, state, moved_on, guarded=guarded), metrics
 
     return Learner(init_state, step)
 

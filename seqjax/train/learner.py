@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array, lax
 from jaxtyping import Bool, Float, PyTree
 
 from seqjax.errors import UsageError
+from seqjax.train.optimizer import UniformlyFinite
 from seqjax.types import Batch, Learner, Metrics, Params, TrainState
 
 
@@ -118,6 +120,20 @@ def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
     # of the greatest value, and not of each: one pass that keeps nothing; a NaN is the greatest
     greatest = [jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree) if leaf.size]
     return jnp.isfinite(jnp.stack(greatest)).all() if greatest else jnp.bool(True)
+
+
+def gradient_norm(grads: Params) -> Float[Array, ""]:
+    """The Euclidean norm of all gradients together."""
+    # behind a barrier: an optimiser's squares of them, shared with these, would be written and read again
+    return optax.tree.norm(lax.optimization_barrier(grads))
+
+
+def all_sound(optimizer: optax.GradientTransformation, updates: Params) -> Bool[Array, ""]:
+    """Whether the updates that an optimiser makes of finite gradients are finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(updates) if leaf.size]
+    if isinstance(optimizer, UniformlyFinite) and leaves:
+        return all_finite(min(leaves, key=lambda leaf: leaf.size))
+    return all_finite(leaves)
 
 
 def stepped(finite: Bool[Array, ""], state: TrainState, moved: Callable[[], Moved], *, guarded: bool) -> TrainState:

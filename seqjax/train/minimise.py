@@ -9,7 +9,18 @@ from jax import Array, lax
 from jaxtyping import Float, PyTree
 
 from seqjax.errors import UsageError, require
-from seqjax.train.learner import Aux, Gradients, Moved, all_finite, means, none_skipped, over_shards, stepped
+from seqjax.train.learner import (
+    Aux,
+    Gradients,
+    Moved,
+    all_sound,
+    gradient_norm,
+    means,
+    none_skipped,
+    over_shards,
+    stepped,
+)
+from seqjax.train.optimizer import UniformlyFinite
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 Loss = Callable[[Params, Batch, Key, TrainState], tuple[Float[Array, "B"], Aux]]
@@ -112,17 +123,21 @@ def minimise(
             return gradients(state, batch, key)
 
         grads, metrics, new_extra = over_shards(compute, state, batch, axis_name=axis_name, shards=shards)
-        metrics["gradient_norm"] = optax.tree.norm(grads)
+        metrics["gradient_norm"] = gradient_norm(grads)
 
         def moved() -> Moved:
             scalars = {"hyper": state.extra["hyper"]} if "hyper" in state.extra else {}
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **scalars)
             # what too large a step, or a division by nothing, makes of a gradient that is finite
-            sound = all_finite(updates)
-            if guarded:
-                params = lax.cond(sound, lambda: optax.apply_updates(state.params, updates), lambda: state.params)
-            else:
+            sound = all_sound(optimizer, updates)
+            if not guarded:
                 params = optax.apply_updates(state.params, updates)
+            elif isinstance(optimizer, UniformlyFinite):
+                # in the pass that makes the updates; minus zero leaves every number as it is
+                updates = jax.tree.map(lambda u: jnp.where(sound & jnp.isfinite(u), u, -0.0), updates)
+                params = optax.apply_updates(state.params, updates)
+            else:
+                params = lax.cond(sound, lambda: optax.apply_updates(state.params, updates), lambda: state.params)
             extra = state.extra | new_extra
             if ema_decay is not None:
                 extra["ema"] = optax.incremental_update(params, state.extra["ema"], 1.0 - ema_decay)

@@ -14,31 +14,45 @@ from seqjax.errors import require
 NUM_STAGES = 8
 
 
+class UniformlyFinite(optax.GradientTransformationExtraArgs):
+    """A transformation whose updates of finite gradients are finite everywhere, or nowhere where its learning rate is
+    not: what the first of them is, all are, so that they need not be written and read again to be looked at.
+    """
+
+
 def optimizer(
     method: Literal["adam", "adamw", "sgd", "rmsprop"],
     learning_rate: float | optax.Schedule,
     *,
     momentum: float = 0.9,
+    second_momentum: float = 0.999,
+    eps: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
-) -> optax.GradientTransformation:
+) -> UniformlyFinite:
     """The four usual optimisers, after clipping by the global norm. Any other Optax transformation serves as well.
 
-    momentum: first-moment decay of Adam and AdamW, momentum of SGD and RMSProp. weight_decay: AdamW only.
+    momentum: first-moment decay of Adam and AdamW, momentum of SGD and RMSProp.
+    second_momentum: second-moment decay of Adam and AdamW. weight_decay: AdamW only.
+    eps: added to what Adam, AdamW and RMSProp divide by.
     """
     require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a positive number")
     require(0 <= momentum < 1, "momentum", momentum, "a number in [0, 1)")
+    require(0 <= second_momentum < 1, "second_momentum", second_momentum, "a number in [0, 1)")
+    require(eps > 0, "eps", eps, "a positive number")
     require(weight_decay >= 0, "weight_decay", weight_decay, "a number of 0 or more")
     match method:
         case "adam":
-            update = optax.adam(learning_rate, b1=momentum)
+            update = optax.adam(learning_rate, momentum, second_momentum, eps)
         case "adamw":
-            update = optax.adamw(learning_rate, b1=momentum, weight_decay=weight_decay)
+            update = optax.adamw(learning_rate, momentum, second_momentum, eps, weight_decay=weight_decay)
         case "sgd":
             update = optax.sgd(learning_rate, momentum=momentum or None)
         case "rmsprop":
-            update = optax.rmsprop(learning_rate, momentum=momentum or None)
-    return update if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), update)
+            update = optax.rmsprop(learning_rate, eps=eps, momentum=momentum or None)
+    if clip_norm is not None:
+        update = optax.chain(optax.clip_by_global_norm(clip_norm), update)
+    return UniformlyFinite(*optax.with_extra_args_support(update))
 
 
 def scaled_by_hyper(
@@ -58,7 +72,7 @@ def scaled_by_hyper(
         updates, state = inner.update(grads, state, params, hyper=hyper, **others)
         return jax.tree.map(lambda change: (hyper[name] * change).astype(change.dtype), updates), state
 
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    return type(inner)(inner.init, update)
 
 
 def schedule(
