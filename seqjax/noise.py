@@ -41,5 +41,5 @@ def bernoulli(x: Float[Array, "B ..."], key: PRNGKeyArray, index: Int[Array, "B"
     """
     bits = per_example(lambda k: jax.random.bits(k, x.shape[1:], jnp.uint16), key, index)
     drawn = bits.astype(jnp.int32) < jnp.round(x * 2**16).astype(jnp.int32)
-    # a division, whose result XLA keeps: cheaper operations it does anew for each use, and all of the draw with them
-    return 1 / jnp.where(drawn, jnp.ones_like(x), jnp.inf)
+    # a root, whose result XLA keeps: cheaper operations it does anew for each use, and all of the draw with them
+    return jnp.sqrt(drawn.astype(x.dtype))

@@ -150,17 +150,34 @@ def test_weights_are_clipped_after_the_update():
     assert state.params["critic"] == pytest.approx(-0.01)
 
 
-def test_an_update_of_one_player_that_is_not_finite_moves_none():
-    players = {"one": mean_seeking(1), "other": mean_seeking(1)._replace(optimizer=optax.scale(float("inf")))}
-    learner = train.adversarial(players)
+@pytest.mark.parametrize(("updates", "simultaneous"), [(1, False), (2, False), (1, True)])
+@pytest.mark.parametrize("bad", ["one", "other"])
+@pytest.mark.parametrize("spoilt", [optax.scale(float("inf")), train.optimizer("adam", float("inf"))])
+def test_an_update_of_one_player_that_is_not_finite_moves_none(spoilt, bad, updates, simultaneous):
+    players = {name: mean_seeking(1)._replace(ema_decay=0.9) for name in ("one", "other")}
+    players[bad] = players[bad]._replace(optimizer=spoilt, updates=updates)
+    learner = train.adversarial(players, simultaneous=simultaneous)
     state = learner.init(jax.random.key(0))
     rows = {"x": jnp.full(4, -3.0), "index": jnp.arange(4)}
-    after, _ = learner.step(state, rows)
-    assert jax.tree.map(float, after.params) == jax.tree.map(float, state.params)
+    after, _ = jax.jit(learner.step)(state, rows)
+    for before, now in ((state.params, after.params), (state.extra["ema"], after.extra["ema"])):
+        assert jax.tree.map(float, now) == jax.tree.map(float, before)
+    jax.tree.map(np.testing.assert_array_equal, after.opt_state, state.opt_state)
     assert int(after.extra["skipped"]["total"]) == 1
     made, _ = learner.step(state, rows, guarded=False)
-    assert not np.isfinite(made.params["other"])
-    assert made.params["one"] != state.params["one"]
+    assert not np.isfinite(made.params[bad])
+    (good,) = {"one", "other"} - {bad}
+    assert made.params[good] != state.params[good]
+
+
+@pytest.mark.parametrize("project", [lambda params: params / 0.0, lambda params: params * jnp.nan])
+def test_projected_parameters_that_are_not_finite_move_none(project):
+    players = {"one": mean_seeking(1), "other": mean_seeking(1)._replace(project=project)}
+    learner = train.adversarial(players)
+    state = learner.init(jax.random.key(0))
+    after, _ = learner.step(state, {"x": jnp.full(4, -3.0), "index": jnp.arange(4)})
+    assert jax.tree.map(float, after.params) == jax.tree.map(float, state.params)
+    assert int(after.extra["skipped"]["total"]) == 1
 
 
 def test_what_is_not_finite_for_one_player_moves_neither():

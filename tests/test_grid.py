@@ -184,6 +184,14 @@ def test_a_scaled_optimiser_needs_its_scalar():
         jax.eval_shape(learner.step, learner.init(jax.random.key(0)), SPLIT.fields | {"index": jnp.arange(96)})
 
 
+@pytest.mark.parametrize("rate", [np.inf, np.nan])
+def test_a_scalar_that_is_not_finite_moves_nothing(rate):
+    before = start(ONE)
+    after, _ = program(ONE)(before._replace(extra=before.extra | {"hyper": repeated(scalars(rate, 0.0))}))
+    np.testing.assert_array_equal(after.params["w"], before.params["w"])
+    np.testing.assert_array_equal(after.extra["skipped"]["total"], STEPS)
+
+
 def test_learners_in_turn_train_as_alone_and_keep_what_the_others_learned():
     plain = train.minimise(problems.loss, problems.init, train.optimizer("sgd", 0.1))
     learners = {"averaged": learner_with(optimizer(0.1)), "plain": plain}

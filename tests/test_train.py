@@ -8,6 +8,7 @@ import pytest
 from seqjax import losses, train
 from seqjax.errors import UsageError
 from seqjax.train.learner import all_finite
+from seqjax.train.optimizer import UniformlyFinite
 from seqjax.types import Batch
 
 SPLIT = problems.split()
@@ -192,6 +193,76 @@ def test_an_update_that_is_not_finite_is_not_made_and_is_counted(spoilt):
     assert int(after.extra["skipped"]["total"]) == 1
     made, _ = step(state, whole_batch(), guarded=False)
     assert not np.isfinite(made.params["w"]).any()
+
+
+def test_one_array_tells_whether_the_update_of_the_usual_optimisers_is_finite():
+    params = {"large": jnp.ones((3, 4)), "small": jnp.ones(2), "none": jnp.zeros(0)}
+    large = jnp.array([0.0, 1e-38, 1.0, 1e19]) * jnp.array([[1.0], [-1.0], [0.0]])
+    for method in ("adam", "adamw", "rmsprop"):
+        for rate in (1e-3, 1e30, np.inf, -np.inf, np.nan):
+            for small in (0.0, 1e19):
+                optimizer = train.optimizer(method, float(rate), clip_norm=1.0 if small else None)
+                assert isinstance(optimizer, UniformlyFinite)
+                state = optimizer.init(params)
+                for _ in range(3):
+                    grads = {"large": large, "small": jnp.full(2, small), "none": jnp.zeros(0)}
+                    updates, state = optimizer.update(grads, state, params)
+                    found = {bool(value) for update in jax.tree.leaves(updates) for value in np.isfinite(update).flat}
+                    assert found == {bool(np.isfinite(rate))}, (method, rate, small)
+    assert not isinstance(train.optimizer("sgd", 0.1), UniformlyFinite)
+
+
+@pytest.mark.parametrize("rate", [np.inf, np.nan])
+@pytest.mark.parametrize("method", ["adam", "adamw", "sgd", "rmsprop"])
+def test_no_update_is_made_with_a_rate_that_is_not_finite(method, rate):
+    one = learner(optimizer=train.optimizer(method, float(rate)))
+    state = one.init(jax.random.key(0))
+    step = jax.jit(one.step, static_argnames="guarded")
+    after, metrics = step(state, whole_batch())
+    assert np.isfinite(metrics["gradient_norm"])
+    np.testing.assert_array_equal(after.params["w"], state.params["w"])
+    assert int(after.extra["skipped"]["total"]) == 1
+    unguarded, _ = step(state, whole_batch(), guarded=False)
+    assert not np.isfinite(unguarded.params["w"]).any()
+
+
+def made_by(updates, dtype=jnp.float32):
+    """The parameters after these updates by an optimiser that is told by one array, and how many steps it skipped."""
+    params = {"small": jnp.ones(2, dtype), "wide": jnp.array([-0.0, 4.0, 3.0], dtype)}
+    optimizer = UniformlyFinite(lambda params: (), lambda grads, state, params=None, **_: (updates, state))
+    one = train.minimise(
+        lambda params, batch, key, state: (batch["x"] * params["small"][0], train.Aux({})),
+        lambda key: params,
+        optimizer,
+    )
+    after, _ = jax.jit(one.step)(one.init(jax.random.key(0)), {"x": jnp.ones(4, dtype), "index": jnp.arange(4)})
+    return after.params, int(after.extra["skipped"]["total"])
+
+
+def test_single_values_that_overflow_are_not_made():
+    params, skipped = made_by({"small": jnp.ones(2), "wide": jnp.array([jnp.inf, 1.0, jnp.nan])})
+    np.testing.assert_array_equal(params["wide"], [-0.0, 5.0, 3.0])
+    assert np.signbit(params["wide"][0])
+    np.testing.assert_array_equal(params["small"], [2.0, 2.0])
+    assert skipped == 0
+    params, skipped = made_by({"small": jnp.array([1.0, jnp.nan]), "wide": jnp.ones(3)})
+    np.testing.assert_array_equal(params["wide"], [-0.0, 4.0, 3.0])
+    assert skipped == 1
+
+
+def test_all_arrays_of_float16_are_looked_at():
+    small, wide = jnp.ones(2, jnp.float16), jnp.array([jnp.inf, 1.0, 1.0], jnp.float16)
+    params, skipped = made_by({"small": small, "wide": wide}, jnp.float16)
+    np.testing.assert_array_equal(params["small"], [1.0, 1.0])
+    assert skipped == 1
+
+
+@pytest.mark.parametrize(
+    "given", [{"eps": 0.0}, {"eps": 1e-50}, {"second_momentum": 1 - 1e-9}, {"second_momentum": 1.0}]
+)
+def test_what_an_optimiser_would_divide_by_is_not_nothing(given):
+    with pytest.raises(UsageError, match=next(iter(given))):
+        train.optimizer("adam", 1e-3, **given)
 
 
 def test_every_array_moves():

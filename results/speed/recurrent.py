@@ -16,7 +16,6 @@ One shape: `python -m results.speed.recurrent --cells lstm --shapes 32,28,28,128
 
 import argparse
 import importlib.util
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from results.speed.timing import machine, noise_of, product_rate, record, seconds_in_turn, spread
-from seqjax.parallel import use_host_devices
+from seqjax.parallel import usable_cores, use_host_devices
 from seqjax.recurrent import elman, gru, lstm, sweep, unroll
 
 SHAPES = (
@@ -308,7 +307,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shapes", nargs="+", type=shape_of, help="B,T,D,H; default those of the table")
     parser.add_argument("--repetitions", type=int, default=30, help="of each cell and shape, at most")
     parser.add_argument("--within", type=float, default=20.0, help="seconds for them, but for five at least")
-    parser.add_argument("--devices", type=int, default=os.cpu_count(), help="host devices that share out a batch")
+    parser.add_argument("--devices", type=int, default=usable_cores(), help="host devices that share out a batch")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of recurrent.json and .md")
     options = parser.parse_args(arguments)
     use_host_devices(options.devices)

@@ -11,14 +11,13 @@ Run: `python -m results.speed.seeds`, on a quiet machine.
 
 import argparse
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
 from experiments.__main__ import names
 from results.speed.chapters import first_chapter
 from results.speed.timing import machine, noise_of, product_rate, record, seconds_in_turn, spread
-from seqjax.parallel import use_host_devices
+from seqjax.parallel import usable_cores, use_host_devices
 
 SEEDS = 8
 
@@ -68,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--experiments", nargs="+", choices=names(), default=names())
     parser.add_argument("--repetitions", type=int, default=30, help="of each experiment, at most")
     parser.add_argument("--within", type=float, default=20.0, help="seconds for them, but for five at least")
-    parser.add_argument("--devices", type=int, default=os.cpu_count(), help="host devices that share out the seeds")
+    parser.add_argument("--devices", type=int, default=usable_cores(), help="host devices that share out the seeds")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of seeds.json and .md")
     options = parser.parse_args(arguments)
     use_host_devices(options.devices)

@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from seqjax.parallel import usable_cores
+
 FEWEST = 5
 
 
@@ -92,7 +94,7 @@ def record(
 def machine() -> dict[str, Any]:
     packages = {"jax": jax.__version__, "flax": importlib.metadata.version("flax")}
     packages |= {n: importlib.metadata.version(n) for n in ("torch", "keras") if importlib.util.find_spec(n)}
-    found = {"device": jax.devices()[0].device_kind, "platform": platform.platform(), "cores": os.cpu_count()}
+    found = {"device": jax.devices()[0].device_kind, "platform": platform.platform(), "cores": usable_cores()}
     if "keras" in packages:
         found["keras_backend"] = os.environ.get("KERAS_BACKEND")
     return {**found, "packages": packages}

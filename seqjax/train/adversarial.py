@@ -14,6 +14,7 @@ from seqjax.train.learner import (
     Aux,
     Gradients,
     Moved,
+    all_finite,
     all_sound,
     gradient_norm,
     means,
@@ -21,6 +22,7 @@ from seqjax.train.learner import (
     over_shards,
     stepped,
 )
+from seqjax.train.optimizer import UniformlyFinite
 from seqjax.types import Batch, Key, Learner, Metrics, Params, TrainState
 
 AdversarialLoss = Callable[..., tuple[Float[Array, "B"], Aux]]
@@ -75,9 +77,9 @@ def adversarial(
         makes one update a step.
     extra: `params -> entries of state.extra` at the start.
 
-    A step in which any player's loss, gradient or update is not finite leaves all players as they were, and is
-    counted in `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a batch that cannot be
-    dealt out.
+    A step in which any player's loss, gradient, update or projected parameters are not finite leaves all players as
+    they were, and is counted in `state.extra["skipped"]`. Raises UsageError for players that cannot play, and for a
+    batch that cannot be dealt out.
 
     Examples:
         >>> import jax
@@ -141,15 +143,17 @@ def adversarial(
         """`now` after one update of a player, and whether that is finite."""
         player = players[name]
         updates, opt_state = player.optimizer.update(grads, now.opt_state[name], now.params[name])
+        sound = all_sound(player.optimizer, updates)
         params = optax.apply_updates(now.params[name], updates)
         if player.project is not None:
             params = player.project(params)
+            sound &= all_finite(params)
         after = now._replace(
             params=now.params | {name: params},
             opt_state=now.opt_state | {name: opt_state},
             extra=now.extra | new_extra,
         )
-        return after, all_sound(player.optimizer, updates)
+        return after, sound
 
     def moved(
         name: str,
@@ -166,8 +170,11 @@ def adversarial(
         def one(now: TrainState, part: Batch, number: int | Array) -> tuple[Callable, Metrics, Array]:
             own_key = jax.random.fold_in(key, number)
             grads, metrics, new_extra = gradients(name, now, now if seen is None else seen, part, own_key, shared)
-            _, sound = updated(name, now, grads, new_extra)
-            return lambda: updated(name, now, grads, new_extra)[0], metrics, sound
+            after, sound = updated(name, now, grads, new_extra)
+            if isinstance(players[name].optimizer, UniformlyFinite):
+                # made anew where it is called for; of this one nothing is left then but what tells whether it is sound
+                return lambda: updated(name, now, grads, new_extra)[0], metrics, sound
+            return lambda: after, metrics, sound
 
         def update(now: TrainState, inputs: tuple[Batch, Array]) -> tuple[TrainState, tuple[Metrics, Array]]:
             make, metrics, sound = one(now, *inputs)

@@ -131,8 +131,10 @@ def gradient_norm(grads: Params) -> Float[Array, ""]:
 def all_sound(optimizer: optax.GradientTransformation, updates: Params) -> Bool[Array, ""]:
     """Whether the updates that an optimiser makes of finite gradients are finite."""
     leaves = [leaf for leaf in jax.tree.leaves(updates) if leaf.size]
-    if isinstance(optimizer, UniformlyFinite) and leaves:
-        return all_finite(min(leaves, key=lambda leaf: leaf.size))
+    # what is bounded in numbers as large as those of float32 may not be in float16
+    as_large = all(jnp.finfo(leaf.dtype).maxexp >= 128 for leaf in leaves)
+    if isinstance(optimizer, UniformlyFinite) and leaves and as_large:
+        leaves = [min(leaves, key=lambda leaf: leaf.size)]
     return all_finite(leaves)
 
 

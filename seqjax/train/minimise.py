@@ -46,7 +46,8 @@ def minimise(
 
     A step whose loss or gradient is not finite leaves everything but the step count as it was, and is counted in
     `state.extra["skipped"]`: in all, in a row, and in the longest row. One whose update alone is not finite leaves the
-    parameters, and is counted, too.
+    parameters, and is counted, too. Single values that overflow in the update of a `UniformlyFinite` optimiser are not
+    made, and not counted.
 
     Examples:
         >>> import jax

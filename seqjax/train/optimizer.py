@@ -15,8 +15,11 @@ NUM_STAGES = 8
 
 
 class UniformlyFinite(optax.GradientTransformationExtraArgs):
-    """A transformation whose updates of finite gradients are finite everywhere, or nowhere where its learning rate is
-    not: what the first of them is, all are, so that they need not be written and read again to be looked at.
+    """A transformation that makes of finite gradients updates that are all finite, or none of them: any one array
+    tells, and the others need not be written and read again to be looked at.
+
+    Holds where an update is a learning rate, finite or not, times what is bounded. A single value may still overflow
+    with rates or parameters above 1e30.
     """
 
 
@@ -29,17 +32,18 @@ def optimizer(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
-) -> UniformlyFinite:
+) -> optax.GradientTransformationExtraArgs:
     """The four usual optimisers, after clipping by the global norm. Any other Optax transformation serves as well.
 
     momentum: first-moment decay of Adam and AdamW, momentum of SGD and RMSProp.
     second_momentum: second-moment decay of Adam and AdamW. weight_decay: AdamW only.
-    eps: added to what Adam, AdamW and RMSProp divide by.
+    eps: added to what Adam and AdamW divide by, and under the root that RMSProp divides by.
     """
     require(clip_norm is None or clip_norm > 0, "clip_norm", clip_norm, "a positive number")
     require(0 <= momentum < 1, "momentum", momentum, "a number in [0, 1)")
     require(0 <= second_momentum < 1, "second_momentum", second_momentum, "a number in [0, 1)")
-    require(eps > 0, "eps", eps, "a positive number")
+    require(second_momentum <= 1 - 1e-6, "second_momentum", second_momentum, "at most 1 - 1e-6, by which it divides")
+    require(eps >= 1e-12, "eps", eps, "at least 1e-12, by which it divides")
     require(weight_decay >= 0, "weight_decay", weight_decay, "a number of 0 or more")
     match method:
         case "adam":
@@ -52,7 +56,9 @@ def optimizer(
             update = optax.rmsprop(learning_rate, eps=eps, momentum=momentum or None)
     if clip_norm is not None:
         update = optax.chain(optax.clip_by_global_norm(clip_norm), update)
-    return UniformlyFinite(*optax.with_extra_args_support(update))
+    update = optax.with_extra_args_support(update)
+    # the updates of plain descent are as large as its gradients
+    return update if method == "sgd" else UniformlyFinite(*update)
 
 
 def scaled_by_hyper(
@@ -72,7 +78,8 @@ def scaled_by_hyper(
         updates, state = inner.update(grads, state, params, hyper=hyper, **others)
         return jax.tree.map(lambda change: (hyper[name] * change).astype(change.dtype), updates), state
 
-    return type(inner)(inner.init, update)
+    kind = UniformlyFinite if isinstance(inner, UniformlyFinite) else optax.GradientTransformationExtraArgs
+    return kind(inner.init, update)
 
 
 def schedule(
