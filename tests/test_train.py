@@ -182,9 +182,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
     assert {k: int(v) for k, v in state.extra["skipped"].items()} == {"total": 1, "in_a_row": 0, "longest": 1}
 
 
-@pytest.mark.parametrize("spoilt", ["inf", "nan"])
-def test_an_update_that_is_not_finite_is_not_made_and_is_counted(spoilt):
-    one = learner(optimizer=optax.scale(float(spoilt)))
+@pytest.mark.parametrize("rate", [np.inf, np.nan])
+@pytest.mark.parametrize("method", ["any other", "adam", "adamw", "sgd", "rmsprop"])
+def test_an_update_that_is_not_finite_is_not_made_and_is_counted(method, rate):
+    one = learner(optimizer=optax.scale(rate) if method == "any other" else train.optimizer(method, rate))
     state = one.init(jax.random.key(0))
     step = jax.jit(one.step, static_argnames="guarded")
     after, metrics = step(state, whole_batch())
@@ -210,20 +211,6 @@ def test_one_array_tells_whether_the_update_of_the_usual_optimisers_is_finite():
                     found = {bool(value) for update in jax.tree.leaves(updates) for value in np.isfinite(update).flat}
                     assert found == {bool(np.isfinite(rate))}, (method, rate, small)
     assert not isinstance(train.optimizer("sgd", 0.1), UniformlyFinite)
-
-
-@pytest.mark.parametrize("rate", [np.inf, np.nan])
-@pytest.mark.parametrize("method", ["adam", "adamw", "sgd", "rmsprop"])
-def test_no_update_is_made_with_a_rate_that_is_not_finite(method, rate):
-    one = learner(optimizer=train.optimizer(method, float(rate)))
-    state = one.init(jax.random.key(0))
-    step = jax.jit(one.step, static_argnames="guarded")
-    after, metrics = step(state, whole_batch())
-    assert np.isfinite(metrics["gradient_norm"])
-    np.testing.assert_array_equal(after.params["w"], state.params["w"])
-    assert int(after.extra["skipped"]["total"]) == 1
-    unguarded, _ = step(state, whole_batch(), guarded=False)
-    assert not np.isfinite(unguarded.params["w"]).any()
 
 
 def made_by(updates, dtype=jnp.float32):
